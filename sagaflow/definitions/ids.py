@@ -1,0 +1,62 @@
+"""Identifiers: of sagas, of attempts, and of traces."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import time
+from uuid import UUID
+
+SECRET_BYTES = 16
+
+
+def new_id() -> UUID:
+    """A UUID of version 7: ordered by time, so that an index of many millions of sagas stays fast."""
+    milliseconds = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10), "big")
+    high = (milliseconds & ((1 << 48) - 1)) << 16 | 0x7000 | (random >> 62) & 0xFFF
+    low = 0b10 << 62 | random & ((1 << 62) - 1)
+    return UUID(int=high << 64 | low)
+
+
+def new_secret() -> bytes:
+    """The secret of a saga, from which the tokens of its attempts are made."""
+    return os.urandom(SECRET_BYTES)
+
+
+def attempt_token(secret: bytes, step: str, operation: str, round_: int, attempt: int) -> str:
+    """What a reply must carry to count: only who was given the command of this attempt knows it."""
+    text = f"{step}\n{operation}\n{round_}\n{attempt}".encode()
+    return hashlib.blake2b(text, key=secret, digest_size=16).hexdigest()
+
+
+def same_token(expected: str, given: str) -> bool:
+    """Whether two tokens are equal, in a time that does not tell how much of them is."""
+    return hmac.compare_digest(expected.encode(), given.encode())
+
+
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+
+
+def new_traceparent() -> str:
+    """A W3C traceparent that begins a new trace."""
+    return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
+
+
+def child_traceparent(traceparent: str) -> str:
+    """A traceparent in the same trace, with a span id of its own."""
+    return f"00-{trace_id(traceparent)}-{os.urandom(8).hex()}-01"
+
+
+def trace_id(traceparent: str) -> str:
+    """The trace id (32 hexadecimal digits) of a traceparent.
+
+    Raises:
+        ValueError: it is not a traceparent of version 00.
+    """
+    match = _TRACEPARENT.fullmatch(traceparent)
+    if match is None:
+        raise ValueError(f"{traceparent!r} is not a W3C traceparent, such as 00-<32 hex>-<16 hex>-01")
+    return match[1]

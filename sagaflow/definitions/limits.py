@@ -1,0 +1,32 @@
+"""Bounds on everything that crosses a border. Checked before a commit and before decoding."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PAYLOAD_BYTES_MAX: Final = 256 * 1024
+"""One encoded payload: an input, a command's payload, or a result."""
+
+MESSAGE_BYTES_MAX: Final = PAYLOAD_BYTES_MAX + 32 * 1024
+"""One message: a payload with its envelope and, in a reply, its error."""
+
+BATCH_BYTES_MAX: Final = 1024 * 1024
+"""One body: a JSON array of messages. Well below the 16 MiB that RabbitMQ 4 accepts."""
+
+BATCH_COUNT_MAX: Final = 50
+"""Messages in one body."""
+
+DEPTH_MAX: Final = 64
+"""How deeply arrays and objects may be nested in a message."""
+
+ERROR_MESSAGE_LENGTH_MAX: Final = 1_000
+ERROR_TRACEBACK_LENGTH_MAX: Final = 4_000
+
+PUT_ASIDE_BYTES_MAX: Final = 64 * 1024
+"""How much of an unreadable body is kept."""
+
+KEY_LENGTH_MAX: Final = 200
+"""The caller's key of a start."""
+
+REASON_LENGTH_MAX: Final = 1_000
+"""The reason that a person gives."""

@@ -1,0 +1,251 @@
+"""The wire: what services say to each other. Written down for other languages in docs/wire-format.md.
+
+A body is a JSON array of messages of one kind. Each element is read, checked and answered by itself, so
+that a bad one harms no other.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, ClassVar, Final, Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from sagaflow.core.plan import Operation
+from sagaflow.core.state import SagaStatus
+from sagaflow.definitions.limits import (
+    BATCH_BYTES_MAX,
+    DEPTH_MAX,
+    ERROR_MESSAGE_LENGTH_MAX,
+    ERROR_TRACEBACK_LENGTH_MAX,
+    MESSAGE_BYTES_MAX,
+)
+from sagaflow.definitions.payloads import NULL, is_too_deep
+
+WIRE_VERSION: Final = 1
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
+    """What all messages have: the version of the wire format."""
+
+    v: int = WIRE_VERSION
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An error as data: its type, message and traceback, each cut to a bound."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> ErrorInfo:
+        """The error as it is told to others; the end of the traceback is what is kept."""
+        text = "".join(traceback.format_exception(error)) if error.__traceback__ else ""
+        return cls(
+            type(error).__qualname__,
+            str(error)[:ERROR_MESSAGE_LENGTH_MAX],
+            text[-ERROR_TRACEBACK_LENGTH_MAX:],
+        )
+
+
+class Command(Envelope, frozen=True, kw_only=True, tag="command"):
+    """A coordinator asks a participant for one operation of one step."""
+
+    saga_id: UUID
+    saga: str
+    step: str
+    """The name of the step in the saga; with `saga_id` and `operation` it is the key of the barrier."""
+    handler: str
+    operation: Operation
+    round: int
+    attempt: int
+    token: str
+    """To be given back in the reply."""
+    reply_to: str
+    """The name of the coordinator whose queue takes the reply."""
+    budget_seconds: float
+    """How long the coordinator waits for the reply."""
+    traceparent: str
+    payload: msgspec.Raw
+
+
+class ReplyOutcome(StrEnum):
+    """How an attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    REFUSED = "refused"
+    """A definite no: nothing is left behind, and the participant will answer so again."""
+    FAILED = "failed"
+    """`retry_after_seconds` says when to try again; null: the participant gives up, the effect is unknown."""
+    FENCED = "fenced"
+    """The action came after its compensation and was not, and never will be, done."""
+    UNSERVED = "unserved"
+    """The participant does not know the step, or has no compensation for it; ask again later."""
+
+
+class Reply(Envelope, frozen=True, kw_only=True, tag="reply"):
+    """A participant answers one command."""
+
+    saga_id: UUID
+    step: str
+    operation: Operation
+    round: int
+    attempt: int
+    token: str
+    outcome: ReplyOutcome
+    participant: str
+    host: str
+    traceparent: str
+    result: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(NULL))
+    error: ErrorInfo | None = None
+    retry_after_seconds: float | None = None
+
+
+class StartRequest(Envelope, frozen=True, kw_only=True, tag="start"):
+    """A service without access to the coordinator's database asks for a saga."""
+
+    request_id: UUID
+    reply_to: str
+    """The name of the answers queue of the process that asks."""
+    saga: str
+    key: str
+    input: msgspec.Raw
+    traceparent: str | None = None
+
+
+class OutcomeRequest(Envelope, frozen=True, kw_only=True, tag="outcome"):
+    """... asks to be told when a saga has ended or is stuck."""
+
+    request_id: UUID
+    reply_to: str
+    saga_id: UUID
+
+
+class CancelRequest(Envelope, frozen=True, kw_only=True, tag="cancel"):
+    """... asks for a saga to be undone."""
+
+    request_id: UUID
+    reply_to: str
+    saga_id: UUID
+    reason: str
+    actor: str
+
+
+Request = StartRequest | OutcomeRequest | CancelRequest
+
+
+class AnswerError(StrEnum):
+    """Why a request was not granted; the names of the errors that the client raises."""
+
+    CONFLICT = "conflict"
+    NOT_FOUND = "not_found"
+    NOT_POSSIBLE = "not_possible"
+    INVALID = "invalid"
+
+
+class Answer(Envelope, frozen=True, kw_only=True, tag="answer"):
+    """The coordinator has dealt with a request: where the saga stands now, or why not."""
+
+    request_id: UUID
+    saga_id: UUID | None = None
+    status: SagaStatus | None = None
+    error: AnswerError | None = None
+    message: str = ""
+
+
+class Notice(Envelope, frozen=True, kw_only=True, tag="notice"):
+    """A saga has ended or is stuck, and the addressee wanted to know."""
+
+    saga_id: UUID
+    status: SagaStatus
+
+
+Message = Command | Reply | Request | Answer | Notice
+
+M = TypeVar("M", bound=Message)
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def write(message: Message) -> bytes:
+    """One message as JSON."""
+    return _ENCODER.encode(message)
+
+
+def join(messages: Sequence[bytes]) -> bytes:
+    """A body from messages."""
+    return b"[" + b",".join(messages) + b"]"
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """A message that cannot be dealt with, and why."""
+
+    raw: bytes
+    reason: str
+
+
+class _Version(msgspec.Struct, frozen=True):
+    v: Any = None
+
+
+class Reader(Generic[M]):
+    """Reads bodies of one kind of message.
+
+    Example:
+        >>> commands = Reader(Command)
+        >>> commands.read(b'[{"type": "command"}]')
+        [Unreadable(raw=b'{"type": "command"}', reason='Object missing required field `saga_id`')]
+    """
+
+    _elements: ClassVar = msgspec.json.Decoder(list[msgspec.Raw])
+    _version: ClassVar = msgspec.json.Decoder(_Version)
+
+    def __init__(self, kind: Any) -> None:
+        self._decoder: msgspec.json.Decoder[M] = msgspec.json.Decoder(kind)
+
+    def read(self, body: bytes) -> list[M | Unreadable]:
+        """The messages of a body; those that cannot be read, as `Unreadable` with the reason."""
+        if len(body) > BATCH_BYTES_MAX:
+            return [Unreadable(body, f"the body has {len(body)} bytes, the limit is {BATCH_BYTES_MAX}")]
+        try:
+            elements = self._elements.decode(body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            return [Unreadable(body, f"the body is not a JSON array: {error}")]
+        return [self._read_one(element) for element in elements]
+
+    def _read_one(self, element: msgspec.Raw) -> M | Unreadable:
+        raw = bytes(element)
+        if len(raw) > MESSAGE_BYTES_MAX:
+            return Unreadable(raw, f"the message has {len(raw)} bytes, the limit is {MESSAGE_BYTES_MAX}")
+        if is_too_deep(raw):
+            return Unreadable(raw, f"the message is nested more than {DEPTH_MAX} deep")
+        try:
+            message = self._decoder.decode(raw)
+        except (msgspec.DecodeError, RecursionError) as error:
+            return Unreadable(raw, self._unknown_version(raw) or str(error))
+        return message if message.v == WIRE_VERSION else Unreadable(raw, _version_reason(message.v))
+
+    def _unknown_version(self, raw: bytes) -> str | None:
+        """A newer message may well not decode; the version is then the reason that helps."""
+        try:
+            version = self._version.decode(raw).v
+        except msgspec.DecodeError:
+            return None
+        return None if version in (None, WIRE_VERSION) else _version_reason(version)
+
+
+def _version_reason(version: object) -> str:
+    return f"the message is of wire version {version!r}, this is version {WIRE_VERSION}"
+
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def printable(text: str) -> str:
+    """The text without what could break a line or a terminal."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -1,0 +1,298 @@
+"""A participant, as a service writes it: the steps that it can do, each with the way to undo it."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+from uuid import UUID
+
+from sagaflow.core.plan import is_name
+from sagaflow.definitions.payloads import PayloadType
+from sagaflow.definitions.retry import DEFAULT_RETRY, Retry
+from sagaflow.errors import DefinitionError
+
+Tx = TypeVar("Tx")
+C = TypeVar("C")
+R = TypeVar("R")
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext(Generic[Tx]):
+    """What a handler may want to know beyond its command.
+
+    `tx` is the service's own database with the transaction of this step open: what is written through it
+    is committed together with the barrier and the reply, or not at all. `idempotency_key` is the same for
+    all attempts of a step and for its compensation: give it to systems outside the transaction.
+    """
+
+    tx: Tx
+    saga: str
+    saga_id: UUID
+    step: str
+    attempt: int
+    idempotency_key: str
+    traceparent: str
+
+
+class Handler:
+    """A function of the user with the types of its arguments, called with as much as it wants."""
+
+    def __init__(
+        self, function: Callable[..., Coroutine[Any, Any, Any]], takes_result: bool, takes_context: bool
+    ) -> None:
+        self._function = function
+        self._takes_result = takes_result
+        self._takes_context = takes_context
+
+    async def __call__(self, command: Any, result: Any, context: StepContext[Any]) -> Any:
+        """Call it; a result and a context that it does not take are left out."""
+        arguments = [command]
+        if self._takes_result:
+            arguments.append(result)
+        if self._takes_context:
+            arguments.append(context)
+        return await self._function(*arguments)
+
+
+class ParticipantStep(Generic[Tx, C, R, P]):
+    """A step that a participant can do. Called, it is the function that it was made from.
+
+    `external` says that its effect lies outside the transaction, so its outcome may be unknown.
+    """
+
+    external = False
+
+    def __init__(
+        self,
+        name: str,
+        participant: str,
+        function: Callable[P, Coroutine[Any, Any, R]],
+        retry: Retry,
+        no_compensation: str | None,
+    ) -> None:
+        self.name = name
+        self.participant = participant
+        self.function = function
+        self.retry = retry
+        self.no_compensation = no_compensation
+        """Why there is nothing to undo, if that was said."""
+        self.__doc__ = function.__doc__
+        types = _types_of(function, f"{participant}.{name}")
+        self.command_type: PayloadType[C] = PayloadType(types.first)
+        self.result_type: PayloadType[R] = PayloadType(types.result)
+        self.action = Handler(function, takes_result=False, takes_context=types.takes_context)
+        self.undo: Handler | None = None
+        _expect(types.extra == 0, f"{participant}.{name}: the action takes its command and, if it likes, a StepContext")
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """The action itself, for a unit test or a direct call."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<step {self.participant}.{self.name}>"
+
+    @overload
+    def compensation(
+        self, function: Callable[[C, R, StepContext[Tx]], Coroutine[Any, Any, None]]
+    ) -> Callable[[C, R, StepContext[Tx]], Coroutine[Any, Any, None]]: ...
+    @overload
+    def compensation(
+        self, function: Callable[[C, R], Coroutine[Any, Any, None]]
+    ) -> Callable[[C, R], Coroutine[Any, Any, None]]: ...
+    @overload
+    def compensation(
+        self, function: Callable[[C, StepContext[Tx]], Coroutine[Any, Any, None]]
+    ) -> Callable[[C, StepContext[Tx]], Coroutine[Any, Any, None]]: ...
+    @overload
+    def compensation(
+        self, function: Callable[[C], Coroutine[Any, Any, None]]
+    ) -> Callable[[C], Coroutine[Any, Any, None]]: ...
+    def compensation(self, function: Any) -> Any:
+        """Say how the step is undone: given the command and, if it likes, what the action returned, and the
+        context. It is called only if the action has committed, and exactly once to the end.
+
+        Raises:
+            DefinitionError: the step has a compensation already, or the function cannot be one.
+        """
+        return self._undone_by(function)
+
+    def _undone_by(self, function: Any) -> Any:
+        where = f"{self.participant}.{self.name}"
+        _expect(self.undo is None, f"{where}: it has a compensation already")
+        _expect(self.no_compensation is None, f"{where}: it says that it needs no compensation, and has one")
+        types = _types_of(function, f"{where}, compensation")
+        _expect(types.extra <= 1, f"{where}: a compensation takes the command, the result and a StepContext at most")
+        if self.external and types.extra:
+            _expect(
+                _admits_none(types.second),
+                f"{where}: the outcome of an external step may be unknown when it is undone; let the "
+                "compensation take `Result | None`",
+            )
+        self.undo = Handler(function, takes_result=types.extra == 1, takes_context=types.takes_context)
+        return function
+
+
+class ExternalStep(ParticipantStep[Tx, C, R, P]):
+    """A step whose effect lies outside the service's database."""
+
+    external = True
+
+    @overload  # type: ignore[override]  # stricter on purpose: the result may be unknown here
+    def compensation(
+        self, function: Callable[[C, R | None, StepContext[Tx]], Coroutine[Any, Any, None]]
+    ) -> Callable[[C, R | None, StepContext[Tx]], Coroutine[Any, Any, None]]: ...
+    @overload
+    def compensation(
+        self, function: Callable[[C, R | None], Coroutine[Any, Any, None]]
+    ) -> Callable[[C, R | None], Coroutine[Any, Any, None]]: ...
+    @overload
+    def compensation(
+        self, function: Callable[[C, StepContext[Tx]], Coroutine[Any, Any, None]]
+    ) -> Callable[[C, StepContext[Tx]], Coroutine[Any, Any, None]]: ...
+    @overload
+    def compensation(
+        self, function: Callable[[C], Coroutine[Any, Any, None]]
+    ) -> Callable[[C], Coroutine[Any, Any, None]]: ...
+    def compensation(self, function: Any) -> Any:
+        """Say how the step is undone. It is called whenever the action may have happened; the result is None
+        if it is not known, and the context's idempotency key is the action's own."""
+        return self._undone_by(function)
+
+
+class _StepDecorator(Generic[Tx]):
+    def __init__(self, participant: Participant[Tx], name: str, retry: Retry, no_compensation: str | None) -> None:
+        self._participant = participant
+        self._name = name
+        self._retry = retry
+        self._no_compensation = no_compensation
+
+    @overload
+    def __call__(
+        self, function: Callable[[C, StepContext[Tx]], Coroutine[Any, Any, R]]
+    ) -> ParticipantStep[Tx, C, R, [C, StepContext[Tx]]]: ...
+    @overload
+    def __call__(self, function: Callable[[C], Coroutine[Any, Any, R]]) -> ParticipantStep[Tx, C, R, [C]]: ...
+    def __call__(self, function: Any) -> Any:
+        return self._participant._add(ParticipantStep, self._name, function, self._retry, self._no_compensation)
+
+
+class _ExternalStepDecorator(_StepDecorator[Tx]):
+    @overload
+    def __call__(
+        self, function: Callable[[C, StepContext[Tx]], Coroutine[Any, Any, R]]
+    ) -> ExternalStep[Tx, C, R, [C, StepContext[Tx]]]: ...
+    @overload
+    def __call__(self, function: Callable[[C], Coroutine[Any, Any, R]]) -> ExternalStep[Tx, C, R, [C]]: ...
+    def __call__(self, function: Any) -> Any:
+        return self._participant._add(ExternalStep, self._name, function, self._retry, self._no_compensation)
+
+
+class Participant(Generic[Tx]):
+    """The steps that one service can do. `Tx` is the kind of connection that its handlers are given.
+
+    Example:
+        >>> inventory: Participant[Any] = Participant("inventory")
+        >>> @inventory.step("reserve_stock")
+        ... async def reserve_stock(sku: str) -> int:
+        ...     return 1
+        >>> @reserve_stock.compensation
+        ... async def release_stock(sku: str, reservation: int) -> None: ...
+        >>> list(inventory.steps)
+        ['reserve_stock']
+    """
+
+    def __init__(self, name: str) -> None:
+        if not is_name(name):
+            raise DefinitionError(
+                f"{name!r} cannot name a participant; use lower case letters, digits, '_', '-' and '.'"
+            )
+        self.name = name
+        self._steps: dict[str, ParticipantStep[Tx, Any, Any, ...]] = {}
+
+    def __repr__(self) -> str:
+        return f"<participant {self.name}>"
+
+    @property
+    def steps(self) -> Mapping[str, ParticipantStep[Tx, Any, Any, ...]]:
+        """The steps by name."""
+        return self._steps
+
+    def step(
+        self, name: str, *, retry: Retry = DEFAULT_RETRY, no_compensation: str | None = None
+    ) -> _StepDecorator[Tx]:
+        """Add a transactional step: all of its effect is in the service's own database.
+
+        Args:
+            name: the part of the address behind the participant's name.
+            retry: when a failed attempt is made again.
+            no_compensation: the reason, if there is nothing to undo (a step that only reads, say). A step
+                without a compensation and without a reason can only stand behind the pivot.
+        """
+        return _StepDecorator(self, name, retry, no_compensation)
+
+    def external_step(
+        self, name: str, *, retry: Retry = DEFAULT_RETRY, no_compensation: str | None = None
+    ) -> _ExternalStepDecorator[Tx]:
+        """Add a step with an effect outside the service's database, such as a call to a card gateway.
+
+        It may be called more than once for one step: `ctx.idempotency_key` lets the other side know. Its
+        transaction stays open during the call, so that an undo waits for it. Arguments as for `step`.
+        """
+        return _ExternalStepDecorator(self, name, retry, no_compensation)
+
+    def _add(self, kind: Any, name: str, function: Any, retry: Retry, no_compensation: str | None) -> Any:
+        where = f"{self.name}.{name}"
+        _expect(is_name(name) and "." not in name, f"{where}: {name!r} cannot name a step of a participant")
+        _expect(name not in self._steps, f"{where}: there are two steps of this name; give one of them another")
+        step = kind(name, self.name, function, retry, no_compensation)
+        self._steps[name] = step
+        return step
+
+
+@dataclass(frozen=True, slots=True)
+class _Types:
+    """What the annotations of a handler say: the types of the first and second argument, how many there
+    are beyond the first and the context, and the type of the result."""
+
+    first: Any
+    second: Any
+    extra: int
+    takes_context: bool
+    result: Any
+
+
+def _types_of(function: Callable[..., Any], where: str) -> _Types:
+    _expect(inspect.iscoroutinefunction(function), f"{where}: its function must be `async def`")
+    try:
+        hints = typing.get_type_hints(function)
+    except (NameError, TypeError) as error:
+        raise DefinitionError(
+            f"{where}: its annotations cannot be read ({error}); import what they name at run time, not only "
+            "under TYPE_CHECKING"
+        ) from error
+    names = list(inspect.signature(function).parameters)
+    for name in [*names, "return"]:
+        _expect(name in hints, f"{where}: annotate {'the result' if name == 'return' else name!r}")
+    _expect(bool(names), f"{where}: its function must take the command")
+    context = [name for name in names if _is_context(hints[name])]
+    _expect(context in ([], names[-1:]), f"{where}: the StepContext comes last")
+    others = [hints[name] for name in names if name not in context]
+    _expect(bool(others), f"{where}: its function must take the command")
+    return _Types(others[0], others[1] if len(others) > 1 else None, len(others) - 1, bool(context), hints["return"])
+
+
+def _is_context(hint: Any) -> bool:
+    return hint is StepContext or typing.get_origin(hint) is StepContext
+
+
+def _admits_none(hint: Any) -> bool:
+    return hint in (Any, object, None, type(None)) or type(None) in typing.get_args(hint)
+
+
+def _expect(fine: bool, otherwise: str) -> None:
+    if not fine:
+        raise DefinitionError(otherwise)

@@ -1,0 +1,314 @@
+"""The ports: what the runners need from the world, and what an adapter has to keep.
+
+Each has a conformance suite that every adapter passes (tests/contracts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol, Self, TypeVar
+from uuid import UUID
+
+from sagaflow.core.plan import Plan
+from sagaflow.definitions.records import (
+    Change,
+    Due,
+    JournalEntry,
+    Payload,
+    PutAside,
+    SagaFilter,
+    SagaRecord,
+    Watcher,
+)
+
+Tx = TypeVar("Tx")
+Tx_co = TypeVar("Tx_co", covariant=True)
+
+
+# ------------------------------------------------------------------------------------------- store
+
+
+class SagaStore(Protocol):
+    """Keeps sagas, durably. All times are by its own clock.
+
+    Every method raises `Unavailable` when the database cannot be reached or the connection was lost;
+    whatever was not acknowledged may then have happened or not.
+    """
+
+    async def check(self) -> None:
+        """Raises `SchemaError` unless the tables are there and of this version."""
+
+    def transaction(self) -> AbstractAsyncContextManager[StoreTransaction]:
+        """One transaction: committed when left, rolled back when left by an exception."""
+        ...
+
+    def enlist(self, connection: object) -> StoreTransaction:
+        """A view of the caller's own open transaction, which the caller commits.
+
+        Raises:
+            TypeError: `connection` is not of the kind that this store can join.
+        """
+        ...
+
+    async def add_plans(self, plans: Sequence[Plan]) -> None:
+        """Keep plans, by their hash; those that are known already are left alone."""
+
+    async def plans(self, hashes: Sequence[str]) -> Sequence[Plan]:
+        """The plans of these hashes, as far as they are known."""
+        ...
+
+    async def claim_due(self, coordinator: str, limit: int, hold_seconds: float) -> Sequence[Due]:
+        """Sagas of this coordinator name whose time has come, earliest first. Nobody else is given
+        them for `hold_seconds`, after which they are due again unless they were saved meanwhile."""
+        ...
+
+    async def keep_lease(self, coordinator: str, process: UUID, seconds: float) -> None:
+        """Say that this process is alive, for so long."""
+
+    async def drop_lease(self, coordinator: str, process: UUID, *, resend: bool) -> None:
+        """Say that this process ends. With `resend`, what it had in flight is to be sent again."""
+
+    async def take_over(self, coordinator: str) -> int:
+        """Put the open sagas of processes whose lease has lapsed on the agenda, to be re-sent now; forget
+        those processes. Returns how many sagas."""
+        ...
+
+    async def put_aside(self, messages: Sequence[PutAside]) -> None:
+        """Keep messages that could not be dealt with."""
+
+    async def list_put_aside(self, limit: int) -> Sequence[PutAside]:
+        """The latest of them."""
+        ...
+
+    async def find(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
+        """The sagas of these ids that exist, in the order of their ids; nothing is locked."""
+        ...
+
+    async def list(self, matching: SagaFilter, limit: int) -> Sequence[SagaRecord]:
+        """The latest sagas that match."""
+        ...
+
+    async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:
+        """The journal of a saga, from its beginning."""
+        ...
+
+
+class StoreTransaction(Protocol):
+    """What can be done in one transaction. Each method is one or two statements, however many sagas."""
+
+    @property
+    def now(self) -> datetime:
+        """The time of the store when the transaction began (timezone aware, UTC)."""
+        ...
+
+    async def insert(self, changes: Sequence[Change], process: UUID) -> Sequence[SagaRecord]:
+        """Write new sagas, all with their first journal rows and payloads, and put them on the agenda.
+
+        Those whose (saga, key) exists already are not written; the existing ones are returned.
+        """
+        ...
+
+    async def load(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
+        """The sagas of these ids that exist, locked in the order of their ids until the end."""
+        ...
+
+    async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
+        """All payloads of these sagas."""
+        ...
+
+    async def save(self, changes: Sequence[Change], process: UUID) -> Sequence[Watcher]:
+        """Write changes of loaded sagas. Returns, and forgets, who watches those that have ended or are
+        stuck now.
+
+        Raises:
+            RuntimeError: a stored version is not the expected one.
+        """
+        ...
+
+    async def resent(self, saga_ids: Sequence[UUID], wake_at: Sequence[datetime | None], process: UUID) -> None:
+        """This process has what these sagas have in flight now; look at them again at `wake_at`
+        (None: only when something happens)."""
+
+    async def watch(self, watchers: Sequence[Watcher]) -> Sequence[SagaRecord]:
+        """Remember who watches; returns those sagas that exist. Of these, the ones that have ended or are
+        stuck are not remembered. No change of a saga can slip between."""
+        ...
+
+
+# --------------------------------------------------------------------------------------- transport
+
+
+class QueueKind(StrEnum):
+    """What a queue is for. Each kind is apart, so that one cannot starve another."""
+
+    COMMANDS = "commands"
+    COMPENSATIONS = "compensations"
+    REPLIES = "replies"
+    REQUESTS = "requests"
+    ANSWERS = "answers"
+    """Belongs to one process and goes with it; what nobody takes is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where messages go: `commands` and `compensations` of a participant, `replies` and `requests` of a
+    coordinator name, `answers` of a process."""
+
+    kind: QueueKind
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message on its way: one JSON object, not an array."""
+
+    to: Address
+    message: bytes
+
+
+class Delivery(Protocol):
+    """A body that has arrived. It comes again, here or elsewhere, unless it is acknowledged."""
+
+    @property
+    def body(self) -> bytes:
+        """A JSON array of messages, as it came; nothing about it has been checked."""
+        ...
+
+    @property
+    def again(self) -> bool:
+        """Whether it may have been delivered before (a hint: false does not mean never)."""
+        ...
+
+    async def ack(self) -> None:
+        """It is dealt with. Does nothing if the connection it came by is gone: it will come again."""
+
+
+class Subscription(Protocol):
+    """A queue that is being consumed, through reconnects, until it is cancelled."""
+
+    async def cancel(self) -> None:
+        """No more deliveries; those that are out can still be acknowledged."""
+
+
+class Transport(Protocol):
+    """Carries messages: at least once, in any order. An async context manager that connects and closes.
+
+    Entering raises `Unavailable` when the broker cannot be reached.
+    """
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+    @property
+    def durable(self) -> bool:
+        """Whether published messages outlive this process."""
+        ...
+
+    async def publish(self, letters: Sequence[Letter]) -> None:
+        """Hand over messages, joined to bodies per address within the bounds of `limits`. On return all
+        are safe in their queues (for answers: handed over or dropped). Queues that are missing are made.
+
+        Raises:
+            Unavailable: at least one may not have arrived, or may; publish all of them again.
+        """
+
+    async def subscribe(self, address: Address, receive: Callable[[Delivery], None], *, prefetch: int) -> Subscription:
+        """Consume a queue, making it if it is missing. `receive` must only take note: it is called for
+        each delivery, at most `prefetch` of which are out unacknowledged."""
+        ...
+
+
+# ------------------------------------------------------------------------------------ transactions
+
+
+@dataclass(frozen=True, slots=True)
+class BarrierKey:
+    """Which step of which saga a participant's transaction is for."""
+
+    saga_id: UUID
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """The operation is to be done in this transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The operation was settled before; this is the outcome that was recorded."""
+
+    outcome: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """The action's compensation was here before: the action must not be done, ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """The compensation is to be done in this transaction, and the action is fenced off by it.
+
+    `action` is the recorded outcome of the action; None if it never committed here.
+    """
+
+    action: bytes | None
+
+
+class Transactions(Protocol[Tx_co]):
+    """Opens transactions in the participant's own database.
+
+    Methods raise `Unavailable` when the database cannot be reached or the connection was lost; a
+    transaction may then have been committed or not, and entering the barrier again tells.
+    """
+
+    async def check(self) -> None:
+        """Raises `SchemaError` unless the tables are there and of this version."""
+
+    def begin(self) -> AbstractAsyncContextManager[ParticipantTransaction[Tx_co]]:
+        """One transaction: committed when left, rolled back when left by an exception."""
+        ...
+
+    async def put_aside(self, messages: Sequence[PutAside]) -> None:
+        """Keep messages that could not be dealt with, in a transaction of its own."""
+
+    async def list_put_aside(self, limit: int) -> Sequence[PutAside]:
+        """The latest of them."""
+        ...
+
+
+class ParticipantTransaction(Protocol[Tx_co]):
+    """A transaction of a participant, with the barrier in it.
+
+    The barrier is two rows at most for a step of a saga: one for its action, one for its compensation.
+    Each is written by a unique insert, so that of two transactions that meet, the second waits for the
+    first. That settles duplicates, a compensation that comes before its action, and a compensation that
+    races an action still open.
+    """
+
+    @property
+    def tx(self) -> Tx_co:
+        """What handlers are given: a connection with this transaction open."""
+        ...
+
+    async def enter_action(self, key: BarrierKey, round_: int) -> Entered | Recorded | Fenced:
+        """Enter the barrier for an action. A refusal that was recorded in an earlier round than `round_`
+        is forgotten: a person wants the action tried again."""
+        ...
+
+    async def enter_compensation(self, key: BarrierKey, round_: int) -> Undo | Recorded:
+        """Enter the barrier for a compensation, and fence the action off. A refusal of an earlier round is
+        forgotten likewise."""
+        ...
+
+    async def record(self, key: BarrierKey, operation: str, outcome: bytes, *, refusal: bool) -> None:
+        """Keep the outcome (JSON) of the operation that was entered."""

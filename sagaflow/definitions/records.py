@@ -1,0 +1,234 @@
+"""What a store keeps: sagas, their journal and their payloads, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from sagaflow.core import events
+from sagaflow.core.effects import SendCommand
+from sagaflow.core.events import Event
+from sagaflow.core.plan import Operation, Plan
+from sagaflow.core.state import SagaState, SagaStatus
+from sagaflow.definitions.messages import ErrorInfo
+
+
+class PayloadKind(StrEnum):
+    """What a stored payload is."""
+
+    INPUT = "input"
+    """The input of the saga; belongs to no step."""
+    COMMAND = "command"
+    """What was sent for the action of a step; its compensation is given the same."""
+    RESULT = "result"
+    """What the action of a step returned."""
+
+
+INPUT_STEP: Final = ""
+"""The step of the payload that belongs to no step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A payload of a saga, written once and never changed."""
+
+    saga_id: UUID
+    step: str
+    kind: PayloadKind
+    round: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """When to look after an operation again. `step` None is the deadline of the saga."""
+
+    due_at: datetime
+    step: str | None = None
+    operation: Operation = Operation.ACTION
+    round: int = 0
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SagaRecord:
+    """A saga as it is stored.
+
+    `version` counts the rows of its journal and guards every write. `wake_at` is when the store's agenda
+    has it looked at again, which may be earlier than the first timer is due, never later.
+    """
+
+    saga_id: UUID
+    saga: str
+    key: str
+    coordinator: str
+    plan_hash: str
+    secret: bytes
+    traceparent: str
+    input_digest: bytes
+    version: int
+    state: SagaState
+    timers: tuple[Timer, ...] = ()
+    wake_at: datetime | None = None
+    started_at: datetime | None = None
+    updated_at: datetime | None = None
+
+    @property
+    def status(self) -> SagaStatus:
+        """Where the saga stands."""
+        return self.state.status
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One row of the journal: what happened, what it caused, and who says so."""
+
+    saga_id: UUID
+    seq: int
+    event: Event
+    status: SagaStatus
+    """The status after it."""
+    commands: tuple[SendCommand, ...] = ()
+    ignored: str | None = None
+    """Why the event changed nothing, if so."""
+    error: ErrorInfo | None = None
+    origin: str = ""
+    """Who reported it: participant@host, coordinator@host."""
+    actor: str | None = None
+    """The person or program that asked for it, if one did."""
+    reason: str | None = None
+    traceparent: str | None = None
+    at: datetime | None = None
+    """Set by the store, from its clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one transaction writes for one saga.
+
+    `record` is the saga afterwards; the stored version must still be `expected_version`. An ended saga
+    has no timers and leaves the agenda. `resend` asks for what is in flight to be sent again when the
+    agenda comes to it.
+    """
+
+    record: SagaRecord
+    expected_version: int
+    journal: Sequence[JournalEntry] = ()
+    payloads: Sequence[Payload] = ()
+    wake_changed: bool = False
+    resend: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A saga that the agenda has come to."""
+
+    saga_id: UUID
+    resend: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Somebody who wants to know when a saga has ended or is stuck: the name of an answers queue."""
+
+    saga_id: UUID
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutAside:
+    """A message that could not be dealt with, kept for a person."""
+
+    source: str
+    """The queue it came from."""
+    reason: str
+    body: bytes
+    """As much of it as is kept."""
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SagaFilter:
+    """Which sagas to list; None does not restrict."""
+
+    saga: str | None = None
+    statuses: frozenset[SagaStatus] = field(default_factory=frozenset)
+    """Empty: all."""
+    key: str | None = None
+
+
+_STATE = msgspec.json.Decoder(SagaState)
+_TIMERS = msgspec.json.Decoder(tuple[Timer, ...])
+_PLAN = msgspec.json.Decoder(Plan)
+_ERROR = msgspec.json.Decoder(ErrorInfo)
+_COMMANDS = msgspec.json.Decoder(tuple[SendCommand, ...])
+
+_EVENTS: Mapping[str, Any] = {
+    kind.__name__: kind
+    for kind in (
+        events.Started,
+        events.Succeeded,
+        events.Refused,
+        events.Failed,
+        events.Unserved,
+        events.TimerFired,
+        events.CommandFailed,
+        events.CommandDeferred,
+        events.DeadlinePassed,
+        events.CancelRequested,
+        events.RetryRequested,
+        events.ReplyGiven,
+        events.SkipRequested,
+        events.AbandonRequested,
+    )
+}
+
+
+def encode(value: SagaState | Sequence[Timer] | Plan | ErrorInfo | Sequence[SendCommand]) -> str:
+    """One of the values below as JSON text."""
+    return msgspec.json.encode(value).decode()
+
+
+def decode_state(text: str | bytes) -> SagaState:
+    """A state, from what `encode` made of it."""
+    return _STATE.decode(text)
+
+
+def decode_timers(text: str | bytes) -> tuple[Timer, ...]:
+    """Timers, from what `encode` made of them."""
+    return _TIMERS.decode(text)
+
+
+def decode_plan(text: str | bytes) -> Plan:
+    """A plan, from what `encode` made of it; checked again."""
+    return _PLAN.decode(text)
+
+
+def decode_error(text: str | bytes) -> ErrorInfo:
+    """An error, from what `encode` made of it."""
+    return _ERROR.decode(text)
+
+
+def decode_commands(text: str | bytes) -> tuple[SendCommand, ...]:
+    """Commands, from what `encode` made of them."""
+    return _COMMANDS.decode(text)
+
+
+def encode_event(event: Event) -> str:
+    """An event as JSON text: its fields, and `event` for its kind."""
+    fields = msgspec.to_builtins(event)
+    return msgspec.json.encode({"event": type(event).__name__, **fields}).decode()
+
+
+def decode_event(text: str | bytes) -> Event:
+    """An event, from what `encode_event` made of it."""
+    fields = msgspec.json.decode(text)
+    kind = _EVENTS[fields.pop("event")]
+    event: Event = msgspec.convert(fields, kind)
+    return event

@@ -1,0 +1,1 @@
+"""Floor 3: what runs. Runners meet adapters only as ports."""

@@ -1,0 +1,144 @@
+"""The barrier: how one command becomes at most one effect, and an undo leaves none.
+
+    action          entered: do it, record the outcome        commit
+                    recorded before: answer the same          (duplicate)
+                    fenced: answer so, do nothing             (its compensation was here first)
+
+    compensation    recorded before: answer the same          (duplicate)
+                    the action succeeded: undo it             commit, with the fence
+                    the action never committed here: nothing to undo, unless its effect is external
+                    the action was refused: nothing to undo
+
+Everything happens in the participant's own transaction. A failure rolls all of it back, the barrier too, as
+if the command had not come.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from sagaflow.core.plan import Operation
+from sagaflow.definitions import payloads
+from sagaflow.definitions.messages import Command, ErrorInfo, ReplyOutcome
+from sagaflow.definitions.participant import ParticipantStep, StepContext
+from sagaflow.definitions.payloads import NULL
+from sagaflow.definitions.ports import (
+    BarrierKey,
+    Entered,
+    Fenced,
+    ParticipantTransaction,
+    Recorded,
+    Transactions,
+    Undo,
+)
+from sagaflow.errors import PayloadError, StepRejected
+
+AnyStep = ParticipantStep[Any, Any, Any, ...]
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a participant says about an operation; it is what the barrier records."""
+
+    outcome: ReplyOutcome
+    result: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(NULL))
+    error: ErrorInfo | None = None
+
+
+_VERDICT = msgspec.json.Decoder(Verdict)
+
+FENCED = Verdict(ReplyOutcome.FENCED)
+DONE = Verdict(ReplyOutcome.SUCCEEDED)
+
+
+class Barrier:
+    """Carries out commands of one participant, each in a transaction with its barrier."""
+
+    def __init__(self, transactions: Transactions[Any]) -> None:
+        self._transactions = transactions
+
+    async def carry_out(self, step: AnyStep, command: Command) -> Verdict:
+        """Do the operation, or say what was recorded of it.
+
+        Raises:
+            Unavailable: the database went away; whether it was committed, the next try tells.
+            Exception: whatever the handler raises but `StepRejected`; the transaction was rolled back.
+        """
+        try:
+            async with self._transactions.begin() as transaction:
+                return await self._within(transaction, step, command)
+        except (StepRejected, PayloadError) as error:
+            return await self._record_refusal(command, ErrorInfo.of(error))
+
+    async def _within(self, transaction: ParticipantTransaction[Any], step: AnyStep, command: Command) -> Verdict:
+        key = BarrierKey(command.saga_id, command.step)
+        if command.operation is Operation.ACTION:
+            entered = await transaction.enter_action(key, command.round)
+            match entered:
+                case Recorded():
+                    return _VERDICT.decode(entered.outcome)
+                case Fenced():
+                    return FENCED
+                case Entered():
+                    verdict = await _act(step, command, transaction.tx)
+        else:
+            undo = await transaction.enter_compensation(key, command.round)
+            match undo:
+                case Recorded():
+                    return _VERDICT.decode(undo.outcome)
+                case Undo():
+                    verdict = await _undo(step, command, transaction.tx, undo)
+        await transaction.record(key, command.operation, msgspec.json.encode(verdict), refusal=False)
+        return verdict
+
+    async def _record_refusal(self, command: Command, error: ErrorInfo) -> Verdict:
+        """The work was rolled back; a transaction of its own makes the refusal final for this round."""
+        verdict = Verdict(ReplyOutcome.REFUSED, error=error)
+        if command.operation is Operation.COMPENSATION:
+            return verdict  # an undo that was refused has not happened, and may be tried again
+        key = BarrierKey(command.saga_id, command.step)
+        async with self._transactions.begin() as transaction:
+            entered = await transaction.enter_action(key, command.round)
+            match entered:
+                case Recorded():
+                    return _VERDICT.decode(entered.outcome)
+                case Fenced():
+                    return FENCED
+                case Entered():
+                    await transaction.record(key, command.operation, msgspec.json.encode(verdict), refusal=True)
+        return verdict
+
+
+async def _act(step: AnyStep, command: Command, tx: Any) -> Verdict:
+    result = await step.action(step.command_type.decode(command.payload), None, _context(command, tx))
+    try:
+        encoded = payloads.encode(result)
+    except PayloadError as error:
+        if step.external:  # the effect is there already: this is no refusal, its outcome is unknown
+            raise RuntimeError(f"what {step!r} returned cannot be sent: {error}") from error
+        raise
+    return Verdict(ReplyOutcome.SUCCEEDED, msgspec.Raw(encoded))
+
+
+async def _undo(step: AnyStep, command: Command, tx: Any, undo: Undo) -> Verdict:
+    done = None if undo.action is None else _VERDICT.decode(undo.action)
+    nothing_to_undo = done is not None and done.outcome is not ReplyOutcome.SUCCEEDED
+    never_committed = done is None and not step.external
+    if step.undo is None or nothing_to_undo or never_committed:
+        return DONE
+    result = None if done is None else step.result_type.decode(done.result)
+    await step.undo(step.command_type.decode(command.payload), result, _context(command, tx))
+    return DONE
+
+
+def _context(command: Command, tx: Any) -> StepContext[Any]:
+    return StepContext(
+        tx=tx,
+        saga=command.saga,
+        saga_id=command.saga_id,
+        step=command.step,
+        attempt=command.attempt,
+        idempotency_key=f"{command.saga_id}/{command.step}",
+        traceparent=command.traceparent,
+    )

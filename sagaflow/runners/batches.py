@@ -1,0 +1,109 @@
+"""Batches: while one is being dealt with, what arrives piles up, and the next takes all of it.
+
+No delay is added when little arrives, and one commit or one publish serves many when much does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_random_exponential
+
+from sagaflow.errors import Unavailable
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+log = logging.getLogger("sagaflow.runners")
+
+RETRY_DELAY_SECONDS_MAX = 5.0
+
+
+class Batcher(Generic[T]):
+    """Gathers items and hands them over in batches, one batch at a time.
+
+    `work` must deal with every item that it is given, whatever happens. Closing it deals with what is
+    left first.
+    """
+
+    def __init__(self, name: str, work: Callable[[Sequence[T]], Awaitable[None]], count_max: int) -> None:
+        self._name = name
+        self._work = work
+        self._count_max = count_max
+        self._items: deque[T] = deque()
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def open(self) -> None:
+        """Begin to work."""
+        self._task = asyncio.create_task(self._run(), name=f"sagaflow {self._name}")
+
+    def put(self, item: T) -> None:
+        """Add an item."""
+        self._items.append(item)
+        self._arrived.set()
+        if len(self._items) >= self._count_max:
+            self._room.clear()
+
+    async def has_room(self) -> None:
+        """Wait until less than one full batch is waiting; who does so before `put` keeps the pile small."""
+        await self._room.wait()
+
+    async def close(self) -> None:
+        """Deal with what is left, then stop."""
+        self._closing = True
+        self._arrived.set()
+        if self._task is not None:
+            await self._task
+
+    async def abort(self) -> None:
+        """Stop at once; what is left is forgotten."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        while True:
+            await self._arrived.wait()
+            if not self._items and self._closing:
+                return
+            batch = [self._items.popleft() for _ in range(min(len(self._items), self._count_max))]
+            if len(self._items) < self._count_max:
+                self._room.set()
+            if not self._items and not self._closing:
+                self._arrived.clear()
+            if batch:
+                await self._deal_with(batch)
+
+    async def _deal_with(self, batch: Sequence[T]) -> None:
+        try:
+            await self._work(batch)
+        except Exception:  # a bug must not stop what comes after it
+            log.exception("%s: a batch of %d was not dealt with", self._name, len(batch))
+
+
+async def until_available(what: str, call: Callable[[], Awaitable[R]]) -> R:
+    """Call until the server answers, with a growing random delay; the first failure and every tenth is logged."""
+
+    def warn(state: RetryCallState) -> None:
+        if state.attempt_number % 10 == 1 and state.outcome is not None:
+            log.warning("%s: %s; trying again", what, state.outcome.exception())
+
+    retrying = AsyncRetrying(
+        stop=stop_never,
+        wait=wait_random_exponential(multiplier=0.05, max=RETRY_DELAY_SECONDS_MAX),
+        retry=retry_if_exception_type(Unavailable),
+        before_sleep=warn,
+        reraise=True,
+    )
+    return await retrying(call)

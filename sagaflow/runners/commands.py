@@ -1,0 +1,119 @@
+"""Making commands: from a saga's own functions, or from what was sent before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from sagaflow.core.effects import SendCommand
+from sagaflow.core.events import CommandDeferred, CommandFailed
+from sagaflow.core.plan import Operation, Plan
+from sagaflow.definitions import ids
+from sagaflow.definitions.messages import Command, ErrorInfo, write
+from sagaflow.definitions.ports import Address, Letter, QueueKind
+from sagaflow.definitions.records import INPUT_STEP, Payload, PayloadKind
+from sagaflow.definitions.saga import Saga
+from sagaflow.runners.turns import Turn
+
+CODE_MISSING_RETRY_SECONDS = 10.0
+"""How long a command waits that this process has no code to make; another may have it."""
+
+
+class SagaCode:
+    """The sagas that this process has the code of."""
+
+    def __init__(self, sagas: Sequence[Saga[Any]]) -> None:
+        self._sagas = sagas
+        self._by_shape = {saga.plan.shape: saga for saga in sagas}
+        self.plans: Mapping[str, Plan] = {saga.plan.hash: saga.plan for saga in sagas}
+
+    def of(self, plan: Plan) -> Saga[Any] | None:
+        """The saga whose steps are those of the plan."""
+        return self._by_shape.get(plan.shape)
+
+    def latest(self, name: str) -> Saga[Any] | None:
+        """The newest version of the saga of this name."""
+        return max((saga for saga in self._sagas if saga.name == name), key=lambda saga: saga.version, default=None)
+
+
+class StoredPayloads:
+    """The payloads of one saga: those loaded, and those that its turn adds."""
+
+    def __init__(self, payloads: Sequence[Payload]) -> None:
+        self._latest: dict[tuple[PayloadKind, str], Payload] = {}
+        for payload in payloads:
+            self.add(payload)
+
+    def add(self, payload: Payload) -> None:
+        """Take note of one more; of several rounds the latest counts."""
+        place = (payload.kind, payload.step)
+        known = self._latest.get(place)
+        if known is None or known.round <= payload.round:
+            self._latest[place] = payload
+
+    def body(self, kind: PayloadKind, step: str = INPUT_STEP) -> bytes | None:
+        """One payload."""
+        payload = self._latest.get((kind, step))
+        return None if payload is None else payload.body
+
+    def results(self) -> Mapping[str, bytes]:
+        """What the steps have returned, by their names."""
+        return {step: p.body for (kind, step), p in self._latest.items() if kind is PayloadKind.RESULT}
+
+
+def make_letters(
+    turn: Turn, payloads: StoredPayloads, code: SagaCode, *, reply_to: str, origin: str
+) -> Sequence[Letter]:
+    """The commands that a turn sends. One that cannot be made is told to the turn, which may send others."""
+    letters = []
+    while turn.to_send:
+        command = turn.to_send.pop(0)
+        body = payloads.body(PayloadKind.COMMAND, command.step)
+        if body is None:
+            body = _make(turn, command, payloads, code, origin)
+        if body is not None:
+            letters.append(_letter(turn, command, body, reply_to))
+    return letters
+
+
+def _make(turn: Turn, command: SendCommand, payloads: StoredPayloads, code: SagaCode, origin: str) -> bytes | None:
+    attempt = (command.step, command.operation, command.round, command.attempt)
+    saga = code.of(turn.plan)
+    if saga is None:
+        turn.apply(CommandDeferred(*attempt, CODE_MISSING_RETRY_SECONDS), origin=origin)
+        return None
+    saga_input = payloads.body(PayloadKind.INPUT)
+    assert saga_input is not None, "a saga is stored with its input"
+    try:
+        body = saga.command(command.step, saga_input, payloads.results())
+    except Exception as error:  # noqa: BLE001  # the user's code may raise anything; it is all told to the journal
+        turn.apply(CommandFailed(*attempt), origin=origin, error=ErrorInfo.of(error))
+        return None
+    made = Payload(turn.record.saga_id, command.step, PayloadKind.COMMAND, command.round, body)
+    payloads.add(made)
+    turn.keep(made)
+    return body
+
+
+def _letter(turn: Turn, command: SendCommand, payload: bytes, reply_to: str) -> Letter:
+    record = turn.record
+    step = turn.plan.steps[turn.plan.index[command.step]]
+    is_action = command.operation is Operation.ACTION
+    message = Command(
+        saga_id=record.saga_id,
+        saga=record.saga,
+        step=command.step,
+        handler=step.handler,
+        operation=command.operation,
+        round=command.round,
+        attempt=command.attempt,
+        token=ids.attempt_token(record.secret, command.step, command.operation, command.round, command.attempt),
+        reply_to=reply_to,
+        budget_seconds=step.budget(command.operation).timeout_seconds,
+        traceparent=ids.child_traceparent(record.traceparent),
+        payload=msgspec.Raw(payload),
+    )
+    kind = QueueKind.COMMANDS if is_action else QueueKind.COMPENSATIONS
+    return Letter(Address(kind, step.participant), write(message))

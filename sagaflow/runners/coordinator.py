@@ -1,0 +1,338 @@
+"""The coordinator: starts sagas and drives them. Any number of processes may run one under the same name."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar
+from uuid import UUID
+
+from sagaflow.core.plan import is_name
+from sagaflow.core.state import Cause, SagaStatus, initial
+from sagaflow.definitions import ids, payloads
+from sagaflow.definitions.limits import KEY_LENGTH_MAX
+from sagaflow.definitions.messages import CancelRequest, Notice, OutcomeRequest, Reply, Request, StartRequest
+from sagaflow.definitions.ports import Address, QueueKind, SagaStore, Transport
+from sagaflow.definitions.records import INPUT_STEP, Payload, PayloadKind, SagaRecord, Watcher
+from sagaflow.definitions.saga import Replies, Saga
+from sagaflow.errors import DefinitionError, PayloadError, SagaNotFound, Unavailable
+from sagaflow.runners.commands import SagaCode, StoredPayloads
+from sagaflow.runners.engine import Engine, ReplyArrived, Start, first_turn, same_or_conflict
+from sagaflow.runners.intake import Intake
+from sagaflow.runners.operator import NO_PROCESS, Operator
+from sagaflow.runners.outbox import Outbox
+from sagaflow.runners.receipts import Receipt
+from sagaflow.runners.requests import Requests, Standing
+from sagaflow.runners.upkeep import Upkeep
+from sagaflow.runners.watches import Watches, watch
+
+log = logging.getLogger("sagaflow.coordinator")
+
+InputT = TypeVar("InputT")
+
+PREFETCH = 20
+"""Bodies that a coordinator holds unacknowledged; each has up to 50 replies."""
+
+GRACE_SECONDS = 10.0
+"""How long a stopping coordinator tries to finish what it has taken."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a saga stands when it has ended or is stuck; `replies[step]` is what its steps have returned."""
+
+    saga_id: UUID
+    status: SagaStatus
+    cause: Cause | None
+    trace_id: str
+    replies: Replies
+
+
+class Run(Generic[InputT]):
+    """One saga that was started."""
+
+    def __init__(self, coordinator: Coordinator, record: SagaRecord) -> None:
+        self._coordinator = coordinator
+        self.saga_id = record.saga_id
+        self.saga = record.saga
+        self.key = record.key
+        self.trace_id = ids.trace_id(record.traceparent)
+
+    def __repr__(self) -> str:
+        return f"<run {self.saga_id} of saga {self.saga}, key {self.key!r}>"
+
+    async def outcome(self, timeout: float | None = None) -> Outcome:
+        """Wait until the saga has ended or is stuck.
+
+        Args:
+            timeout: seconds to wait at most; the saga goes on whether somebody waits or not.
+
+        Raises:
+            TimeoutError: it is still on its way.
+        """
+        return await self._coordinator.outcome(self.saga_id, timeout=timeout)
+
+    async def cancel(self, *, reason: str, actor: str = "program") -> SagaStatus:
+        """Have the saga undone; see `Operator.cancel`."""
+        return await self._coordinator.operator(actor).cancel(self.saga_id, reason=reason)
+
+
+class Coordinator:
+    """Starts sagas and drives them until they end. An async context manager; leaving it stops gracefully,
+    and open sagas go on when the next one of its name runs.
+
+    Args:
+        sagas: the sagas that this process has the code of. Several versions of one may be given.
+        store: where their state is kept.
+        transport: how participants are reached. It is entered and left with the coordinator.
+        name: all processes of one name share the work on the sagas in one store. Replies come to a queue
+            of this name, so it must be the only one of its kind at the broker. Left out, the name of the
+            saga, if there is just one.
+        poll_seconds: how often the agenda is looked at for timers that are due.
+        lease_seconds: how long after the death of a process others take over what it had in flight.
+
+    Raises:
+        DefinitionError: a saga is unsound, or a name is missing.
+
+    Entering raises `Unavailable` if the database or the broker cannot be reached and `SchemaError` if the
+    tables are not there.
+    """
+
+    def __init__(
+        self,
+        sagas: Sequence[Saga[Any]],
+        *,
+        store: SagaStore,
+        transport: Transport,
+        name: str | None = None,
+        poll_seconds: float = 0.5,
+        lease_seconds: float = 10.0,
+    ) -> None:
+        self.name = _name_of(sagas, name)
+        self._process = ids.new_id()
+        self._host = f"{socket.gethostname()}:{os.getpid()}"
+        self._store = store
+        self._transport = transport
+        self._code = SagaCode(sagas)
+        self._outbox = Outbox(transport)
+        self._watches = Watches(store, str(self._process))
+        self._engine = Engine(
+            name=self.name,
+            process=self._process,
+            host=self._host,
+            store=store,
+            code=self._code,
+            outbox=self._outbox,
+            watches=self._watches,
+        )
+        self._upkeep = Upkeep(
+            name=self.name,
+            process=self._process,
+            store=store,
+            inputs=self._engine.inputs,
+            poll_seconds=poll_seconds,
+            lease_seconds=lease_seconds,
+        )
+        self._requests = Requests(self._outbox, start=self._start_for, watch=self._watch_for, cancel=self._cancel_for)
+        self._answers: Intake[Notice] = self._intake(Notice, QueueKind.ANSWERS, str(self._process), self._noticed)
+        self._asked: Intake[Request] = self._intake(Request, QueueKind.REQUESTS, self.name, self._requests.take)
+        self._replies: Intake[Reply] = self._intake(Reply, QueueKind.REPLIES, self.name, self._replied)
+        self._closing = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await self._store.check()
+            await stack.enter_async_context(self._transport)
+            await self._store.add_plans(list(self._code.plans.values()))
+            self._outbox.open()
+            stack.push_async_callback(self._outbox.abort)
+            self._engine.inputs.open()
+            stack.push_async_callback(self._engine.inputs.abort)
+            self._watches.open()
+            stack.push_async_callback(self._watches.close)
+            await self._upkeep.open()
+            stack.push_async_callback(self._give_up_lease)
+            for intake in (self._answers, self._asked, self._replies):
+                await intake.open(PREFETCH)
+                stack.push_async_callback(intake.close)
+            stack.push_async_callback(self._finish)
+            self._closing = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._closing.aclose()
+
+    async def _finish(self) -> None:
+        """Take nothing more, and finish what was taken, as far as the servers let it."""
+        await self._upkeep.close()
+        for intake in (self._asked, self._replies):
+            await intake.stop()
+        try:
+            async with asyncio.timeout(GRACE_SECONDS):
+                await self._engine.inputs.close()
+                await self._outbox.close()
+        except TimeoutError:
+            log.warning("stopped before all was sent; another process sends it again")
+        await self._requests.close()
+        await self._answers.stop()
+
+    async def _give_up_lease(self) -> None:
+        unsent = len(self._outbox) > 0 or not self._transport.durable
+        try:
+            await self._store.drop_lease(self.name, self._process, resend=unsent)
+        except Unavailable as error:
+            log.warning("the lease is not given back (%s); it lapses by itself", error)
+
+    # What users call.
+
+    async def start(
+        self, saga: Saga[InputT], saga_input: InputT, *, key: str, tx: object = None, traceparent: str | None = None
+    ) -> Run[InputT]:
+        """Start a saga, once for each (saga, key): called again with the same input it returns the same run.
+
+        Args:
+            saga: which one; must be among those that the coordinator was given.
+            saga_input: its input.
+            key: the caller's own name for this run, such as the number of the order.
+            tx: a connection of the store's kind with a transaction open. The saga then begins if and when
+                the caller commits it.
+            traceparent: the W3C traceparent of the caller, to have the saga in the same trace.
+
+        Raises:
+            ConflictError: the key was used with other input.
+            PayloadError: the input cannot be encoded, or is over the limit.
+            Unavailable: the store could not be reached; only with `tx`, otherwise it is tried until it can.
+        """
+        start = self._new(saga, saga_input, key, traceparent)
+        record = await (self._start_alone(start) if tx is None else self._start_within(start, tx))
+        return Run(self, record)
+
+    async def start_many(self, saga: Saga[InputT], inputs: Mapping[str, InputT]) -> Sequence[Run[InputT]]:
+        """Start one saga for each key, in few transactions.
+
+        Raises:
+            ExceptionGroup: of a `ConflictError` for each key that was used with other input; the others
+                are started.
+        """
+        starts = [self._new(saga, saga_input, key, None) for key, saga_input in inputs.items()]
+        records = await asyncio.gather(*(self._start_alone(start) for start in starts), return_exceptions=True)
+        errors = [record for record in records if isinstance(record, Exception)]
+        if errors:
+            raise ExceptionGroup(f"{len(errors)} of {len(starts)} sagas were not started", errors)
+        return [Run(self, record) for record in records if isinstance(record, SagaRecord)]
+
+    async def outcome(self, saga_id: UUID, *, timeout: float | None = None) -> Outcome:
+        """Wait until a saga has ended or is stuck; see `Run.outcome`."""
+        async with asyncio.timeout(timeout):
+            status = await self._watches.wait(saga_id)
+            async with self._store.transaction() as tx:
+                (record,) = await tx.load([saga_id])
+                stored = StoredPayloads(await tx.payloads([saga_id]))
+        return Outcome(
+            saga_id=saga_id,
+            status=record.status if record.state.ended else status,
+            cause=record.state.cause,
+            trace_id=ids.trace_id(record.traceparent),
+            replies=Replies.of_encoded(stored.results()),
+        )
+
+    async def run(self, saga_id: UUID) -> Run[Any]:
+        """A saga that was started before, by anyone.
+
+        Raises:
+            SagaNotFound: there is none of this id.
+        """
+        records = await self._store.find([saga_id])
+        if not records:
+            raise SagaNotFound(f"there is no saga {saga_id}")
+        return Run(self, records[0])
+
+    def operator(self, actor: str) -> Operator:
+        """What a person can do about sagas, in the name of `actor`."""
+        return Operator(self._store, actor, after=self._upkeep.nudge)
+
+    # How it is done.
+
+    def _intake(self, kind: Any, queue: QueueKind, name: str, take: Callable[[Any, Receipt], None]) -> Intake[Any]:
+        return Intake(kind, Address(queue, name), take=take, keep=self._store.put_aside, transport=self._transport)
+
+    def _replied(self, reply: Reply, receipt: Receipt) -> None:
+        self._engine.inputs.put(ReplyArrived(reply, receipt))
+
+    def _noticed(self, notice: Notice, receipt: Receipt) -> None:
+        self._watches.settled(notice.saga_id, notice.status)
+        receipt.done()
+
+    def _new(self, saga: Saga[InputT], saga_input: InputT, key: str, traceparent: str | None) -> Start:
+        if self._code.of(saga.plan) is not saga:
+            raise DefinitionError(f"saga {saga.name} version {saga.version} was not given to this coordinator")
+        return self._new_encoded(saga, payloads.encode(saga_input), key, traceparent)
+
+    def _new_encoded(self, saga: Saga[Any], encoded: bytes, key: str, traceparent: str | None) -> Start:
+        if not 0 < len(key) <= KEY_LENGTH_MAX or not key.isprintable():
+            raise PayloadError(f"{key[:50]!r} cannot be a key; use 1 to {KEY_LENGTH_MAX} printable characters")
+        saga_id = ids.new_id()
+        record = SagaRecord(
+            saga_id=saga_id,
+            saga=saga.name,
+            key=key,
+            coordinator=self.name,
+            plan_hash=saga.plan.hash,
+            secret=ids.new_secret(),
+            traceparent=ids.new_traceparent() if traceparent is None else ids.child_traceparent(traceparent),
+            input_digest=payloads.digest(encoded),
+            version=0,
+            state=initial(saga.plan),
+        )
+        saga_payload = Payload(saga_id, INPUT_STEP, PayloadKind.INPUT, 1, encoded)
+        return Start(record, saga.plan, saga_payload, asyncio.get_running_loop().create_future())
+
+    async def _start_alone(self, start: Start) -> SagaRecord:
+        await self._engine.inputs.has_room()
+        self._engine.inputs.put(start)
+        return await start.accepted
+
+    async def _start_within(self, start: Start, connection: object) -> SagaRecord:
+        tx = self._store.enlist(connection)
+        turn = first_turn(start, tx, self._engine.origin)
+        turn.leave_sending_to_others()
+        change = turn.change()
+        existing = await tx.insert([change], NO_PROCESS)
+        self._upkeep.nudge()
+        return same_or_conflict(start, existing[0] if existing else change.record)
+
+    # Requests over the broker.
+
+    async def _start_for(self, request: StartRequest) -> Standing:
+        saga = self._code.latest(request.saga)
+        if saga is None:
+            raise SagaNotFound(f"coordinator {self.name} has no saga {request.saga!r}")
+        encoded = bytes(request.input)
+        saga.input_type.decode(encoded)
+        record = await self._start_alone(self._new_encoded(saga, encoded, request.key, request.traceparent))
+        return record.saga_id, record.status
+
+    async def _watch_for(self, request: OutcomeRequest) -> Standing:
+        records = await watch(self._store, [Watcher(request.saga_id, request.reply_to)])
+        if not records:
+            raise SagaNotFound(f"there is no saga {request.saga_id}")
+        return records[0].saga_id, records[0].status
+
+    async def _cancel_for(self, request: CancelRequest) -> Standing:
+        return request.saga_id, await self.operator(request.actor).cancel(request.saga_id, reason=request.reason)
+
+
+def _name_of(sagas: Sequence[Saga[Any]], name: str | None) -> str:
+    if name is None:
+        names = {saga.name for saga in sagas}
+        if len(names) != 1:
+            raise DefinitionError("a coordinator of several sagas needs a name, such as name='orders'")
+        (name,) = names
+    if not is_name(name):
+        raise DefinitionError(f"{name!r} cannot name a coordinator; use lower case letters, digits, '_', '-' and '.'")
+    return name

@@ -1,0 +1,344 @@
+"""The engine: takes what has happened to many sagas, and makes one transaction of it.
+
+Load and lock the sagas, let each take its turn, write all of them, commit; then publish the commands; then
+acknowledge the replies. Nothing is kept in memory between two batches but plans, which never change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sagaflow.core.events import Event, Failed, Refused, Started, Succeeded, Unserved
+from sagaflow.core.plan import Plan
+from sagaflow.core.state import SETTLED, SagaStatus
+from sagaflow.definitions import ids
+from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
+from sagaflow.definitions.messages import ErrorInfo, Notice, Reply, ReplyOutcome, printable, write
+from sagaflow.definitions.ports import Address, Letter, QueueKind, SagaStore, StoreTransaction
+from sagaflow.definitions.records import Change, Payload, PutAside, SagaRecord, Watcher
+from sagaflow.errors import ConflictError
+from sagaflow.runners.batches import Batcher, until_available
+from sagaflow.runners.commands import SagaCode, StoredPayloads, make_letters
+from sagaflow.runners.outbox import Outbox
+from sagaflow.runners.receipts import Receipt
+from sagaflow.runners.turns import Turn
+from sagaflow.runners.watches import Watches
+
+log = logging.getLogger("sagaflow.coordinator")
+
+INPUTS_BATCH_MAX = 200
+
+RETRY_AFTER_SECONDS_MAX = 24 * 3600.0
+UNSERVED_RETRY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A new saga, not yet written: its record at version 0 and its input."""
+
+    record: SagaRecord
+    plan: Plan
+    saga_input: Payload
+    accepted: asyncio.Future[SagaRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyArrived:
+    """A participant has answered."""
+
+    reply: Reply
+    receipt: Receipt
+
+    @property
+    def saga_id(self) -> UUID:
+        """The saga that it is for."""
+        return self.reply.saga_id
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """The agenda has come to a saga."""
+
+    saga_id: UUID
+    resend: bool
+
+
+Input = Start | ReplyArrived | Woken
+
+
+@dataclass
+class _Batch:
+    """What one transaction gathers, to be acted upon once it is committed."""
+
+    letters: list[Letter] = field(default_factory=list)
+    aside: list[PutAside] = field(default_factory=list)
+    settled: dict[UUID, SagaStatus] = field(default_factory=dict)
+    watchers: Sequence[Watcher] = ()
+    accepted: Sequence[tuple[Start, SagaRecord]] = ()
+
+
+class _UnknownPlans(Exception):
+    """Sagas of plans that this process has not seen; they are loaded outside of the transaction."""
+
+    def __init__(self, hashes: Sequence[str]) -> None:
+        super().__init__(f"no plan is stored under {', '.join(hashes)}")
+        self.hashes = hashes
+
+
+class Engine:
+    """Deals with inputs in batches. `name` is the coordinator's, `process` this process's identity."""
+
+    def __init__(
+        self, *, name: str, process: UUID, host: str, store: SagaStore, code: SagaCode, outbox: Outbox, watches: Watches
+    ) -> None:
+        self._name = name
+        self._process = process
+        self.origin = f"coordinator {name}@{host}"
+        self._store = store
+        self._code = code
+        self._outbox = outbox
+        self._watches = watches
+        self._plans: dict[str, Plan] = dict(code.plans)
+        self.inputs: Batcher[Input] = Batcher("engine", self._work, INPUTS_BATCH_MAX)
+
+    async def _work(self, inputs: Sequence[Input]) -> None:
+        await self._outbox.has_room()
+        attempts = itertools.count()
+        try:
+            batch = await until_available("the store", lambda: self._with_plans(inputs, again=next(attempts) > 0))
+            await self._put_aside(batch.aside)
+        except Exception as error:  # noqa: BLE001  # a batch shares no fate: find the one that is at fault
+            if len(inputs) > 1:
+                log.warning("a batch of %d cannot be dealt with as one: %r", len(inputs), error)
+                for one in inputs:
+                    await self._work([one])
+                return
+            await self._give_up(inputs[0], error)
+            return
+        self._act(inputs, batch)
+
+    async def _give_up(self, one: Input, error: Exception) -> None:
+        match one:
+            case Start():
+                if not one.accepted.done():
+                    one.accepted.set_exception(error)
+            case ReplyArrived():
+                log.error("a reply for saga %s cannot be dealt with", one.saga_id, exc_info=error)
+                await self._put_aside([self._aside(one.reply, f"{type(error).__qualname__}: {error}")])
+                one.receipt.done()
+            case Woken():
+                log.error("saga %s cannot be woken; it is tried again later", one.saga_id, exc_info=error)
+
+    async def _transact(self, inputs: Sequence[Input], *, again: bool) -> _Batch:
+        """One transaction. The one before may have been committed although it seemed to fail; `again` says so."""
+        batch = _Batch()
+        async with self._store.transaction() as tx:
+            await self._begin(tx, [one for one in inputs if isinstance(one, Start)], batch)
+            await self._go_on(tx, [one for one in inputs if not isinstance(one, Start)], batch, again=again)
+        return batch
+
+    async def _with_plans(self, inputs: Sequence[Input], *, again: bool) -> _Batch:
+        try:
+            return await self._transact(inputs, again=again)
+        except _UnknownPlans as unknown:
+            for plan in await self._store.plans(unknown.hashes):
+                self._plans[plan.hash] = plan
+            return await self._transact(inputs, again=again)
+
+    async def _put_aside(self, messages: Sequence[PutAside]) -> None:
+        if messages:
+            await until_available("the store", lambda: self._store.put_aside(messages))
+
+    def _act(self, inputs: Sequence[Input], batch: _Batch) -> None:
+        """The transaction is committed: tell everybody."""
+        for start, record in batch.accepted:
+            _accept(start, record)
+        for saga_id, status in batch.settled.items():
+            self._watches.settled(saga_id, status)
+        notices = [self._notice(watcher, batch.settled[watcher.saga_id]) for watcher in batch.watchers]
+        receipts = [one.receipt for one in inputs if isinstance(one, ReplyArrived)]
+        self._outbox.put([*batch.letters, *notices], receipts)
+
+    # Sagas that begin.
+
+    async def _begin(self, tx: StoreTransaction, starts: Sequence[Start], batch: _Batch) -> None:
+        if not starts:
+            return
+        first: dict[tuple[str, str], Start] = {}
+        for start in starts:
+            first.setdefault((start.record.saga, start.record.key), start)
+        turns = {start.record.saga_id: self._first_turn(tx, start) for start in first.values()}
+        existing = await tx.insert([change for _, change, _ in turns.values()], self._process)
+        taken = {(record.saga, record.key): record for record in existing}
+        for place, start in first.items():
+            turn, change, letters = turns[start.record.saga_id]
+            if taken.setdefault(place, change.record).saga_id == start.record.saga_id:
+                batch.letters.extend(letters)
+                self._note(turn, batch)
+        batch.accepted = [(start, taken[start.record.saga, start.record.key]) for start in starts]
+
+    def _first_turn(self, tx: StoreTransaction, start: Start) -> tuple[Turn, Change, Sequence[Letter]]:
+        turn = first_turn(start, tx, self.origin)
+        letters = self._letters(turn, [start.saga_input])
+        return turn, turn.change(), letters
+
+    # Sagas that go on.
+
+    async def _go_on(
+        self, tx: StoreTransaction, inputs: Sequence[ReplyArrived | Woken], batch: _Batch, *, again: bool
+    ) -> None:
+        if not inputs:
+            return
+        by_saga: dict[UUID, list[ReplyArrived | Woken]] = defaultdict(list)
+        for one in inputs:
+            by_saga[one.saga_id].append(one)
+        records = await tx.load(list(by_saga))
+        unknown = {record.plan_hash for record in records} - self._plans.keys()
+        if unknown:
+            raise _UnknownPlans(sorted(unknown))
+        turns = {record.saga_id: Turn(record, self._plans[record.plan_hash], tx.now) for record in records}
+        for saga_id, happened in by_saga.items():
+            for one in happened:
+                self._take(turns.get(saga_id), one, batch)
+        if again:
+            for turn in turns.values():
+                turn.send_again()
+        batch.letters.extend(await self._all_letters(tx, turns))
+        for turn in turns.values():
+            self._note(turn, batch)
+        batch.watchers = await tx.save([turn.change() for turn in turns.values() if turn.changed], self._process)
+        resent = [turn for turn in turns.values() if turn.woken and not turn.changed]
+        if resent:
+            await tx.resent([turn.record.saga_id for turn in resent], [turn.wake_at for turn in resent], self._process)
+
+    def _take(self, turn: Turn | None, one: ReplyArrived | Woken, batch: _Batch) -> None:
+        match one:
+            case Woken():
+                if turn is not None:
+                    turn.wake(self.origin)
+                    if one.resend:
+                        turn.send_again()
+            case ReplyArrived():
+                reason = "no saga has this id" if turn is None else why_foreign(turn, one.reply)
+                if turn is None or reason is not None:
+                    batch.aside.append(self._aside(one.reply, reason or ""))
+                else:
+                    apply_reply(turn, one.reply)
+
+    async def _all_letters(self, tx: StoreTransaction, turns: Mapping[UUID, Turn]) -> list[Letter]:
+        sending = [saga_id for saga_id, turn in turns.items() if turn.to_send]
+        if not sending:
+            return []
+        stored: dict[UUID, list[Payload]] = defaultdict(list)
+        for payload in await tx.payloads(sending):
+            stored[payload.saga_id].append(payload)
+        return [
+            letter
+            for saga_id in sending
+            for letter in self._letters(turns[saga_id], [*stored[saga_id], *turns[saga_id].payloads])
+        ]
+
+    def _letters(self, turn: Turn, payloads: Sequence[Payload]) -> Sequence[Letter]:
+        return make_letters(turn, StoredPayloads(payloads), self._code, reply_to=self._name, origin=self.origin)
+
+    def _note(self, turn: Turn, batch: _Batch) -> None:
+        status = turn.state.status
+        if status in SETTLED:
+            batch.settled[turn.record.saga_id] = status
+            if status is SagaStatus.STUCK and status is not turn.record.status:
+                log.error("saga %s (%s) is stuck: a person has to decide", turn.record.saga_id, turn.record.saga)
+
+    def _aside(self, reply: Reply, reason: str) -> PutAside:
+        source = str(Address(QueueKind.REPLIES, self._name))
+        log.error("a reply is put aside: %s", printable(reason))
+        return PutAside(source, reason, write(reply)[:PUT_ASIDE_BYTES_MAX])
+
+    def _notice(self, watcher: Watcher, status: SagaStatus) -> Letter:
+        notice = Notice(saga_id=watcher.saga_id, status=status)
+        return Letter(Address(QueueKind.ANSWERS, watcher.address), write(notice))
+
+
+def _accept(start: Start, record: SagaRecord) -> None:
+    if start.accepted.done():
+        return  # who asked has gone
+    try:
+        start.accepted.set_result(same_or_conflict(start, record))
+    except ConflictError as error:
+        start.accepted.set_exception(error)
+
+
+def first_turn(start: Start, tx: StoreTransaction, origin: str) -> Turn:
+    """The turn in which a saga begins."""
+    turn = Turn(start.record, start.plan, tx.now)
+    turn.keep(start.saga_input)
+    turn.apply(Started(), origin=origin, traceparent=start.record.traceparent)
+    return turn
+
+
+def same_or_conflict(start: Start, record: SagaRecord) -> SagaRecord:
+    """The saga that was started under the key before, or just now.
+
+    Raises:
+        ConflictError: it has other input.
+    """
+    if record.input_digest == start.record.input_digest:
+        return record
+    raise ConflictError(
+        f"saga {record.saga} was started before with key {record.key!r} and other input (it is {record.saga_id}); "
+        "give another key, or the same input"
+    )
+
+
+def why_foreign(turn: Turn, reply: Reply) -> str | None:
+    """Why a reply must not count, if so."""
+    place = turn.plan.index.get(reply.step)
+    if place is None:
+        return f"saga {turn.record.saga} has no step {reply.step!r}"
+    owner = turn.plan.steps[place].participant
+    if reply.participant != owner:
+        return f"step {reply.step} belongs to {owner}, not to {reply.participant!r}"
+    token = ids.attempt_token(turn.record.secret, reply.step, reply.operation, reply.round, reply.attempt)
+    return None if ids.same_token(token, reply.token) else "its token is not that of the attempt it claims to answer"
+
+
+def apply_reply(turn: Turn, reply: Reply) -> None:
+    """Tell the machine what a participant has answered."""
+    succeeded = reply.outcome is ReplyOutcome.SUCCEEDED
+    turn.apply(
+        _event_of(reply),
+        origin=f"{reply.participant}@{reply.host}",
+        result=bytes(reply.result) if succeeded and reply.operation == "action" else None,
+        error=reply.error or _error_of(reply),
+        traceparent=reply.traceparent,
+    )
+
+
+def _error_of(reply: Reply) -> ErrorInfo | None:
+    match reply.outcome:
+        case ReplyOutcome.UNSERVED:
+            return ErrorInfo("Unserved", f"nobody at {reply.participant} serves {reply.step}")
+        case ReplyOutcome.FENCED:
+            return ErrorInfo("Fenced", "the compensation came first; the action was not done and never will be")
+        case _:
+            return None
+
+
+def _event_of(reply: Reply) -> Event:
+    attempt = (reply.step, reply.operation, reply.round, reply.attempt)
+    seconds = reply.retry_after_seconds
+    bounded = None if seconds is None else min(max(seconds, 0.0), RETRY_AFTER_SECONDS_MAX)
+    match reply.outcome:
+        case ReplyOutcome.SUCCEEDED:
+            return Succeeded(*attempt)
+        case ReplyOutcome.REFUSED | ReplyOutcome.FENCED:
+            return Refused(*attempt)
+        case ReplyOutcome.FAILED:
+            return Failed(*attempt, bounded)
+        case ReplyOutcome.UNSERVED:
+            return Unserved(*attempt, UNSERVED_RETRY_SECONDS if bounded is None else bounded)

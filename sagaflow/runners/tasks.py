@@ -1,0 +1,45 @@
+"""Tasks that a runner has started and is answerable for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+log = logging.getLogger("sagaflow.runners")
+
+
+class Tasks:
+    """Keeps tasks alive, logs those that fail, and waits for them in the end."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run in the background."""
+        task = asyncio.create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    async def drain(self, timeout: float | None = None) -> None:
+        """Wait until all have ended; after `timeout` seconds cancel those that have not."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=timeout)
+        await self.cancel()
+
+    async def cancel(self) -> None:
+        """Cancel all that still run."""
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("%s failed", task.get_name(), exc_info=task.exception())

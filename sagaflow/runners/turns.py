@@ -1,0 +1,187 @@
+"""A turn: what happens to one saga in one transaction. Pure; the engine loads before it and saves after."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from sagaflow.core.effects import (
+    Effect,
+    Ignored,
+    IgnoredBecause,
+    SendCommand,
+    StartDeadline,
+    StartTimer,
+    StopDeadline,
+    StopTimer,
+)
+from sagaflow.core.events import DeadlinePassed, Event, Succeeded, TimerFired
+from sagaflow.core.machine import advance
+from sagaflow.core.plan import Operation, Plan
+from sagaflow.core.state import OpStatus, SagaState, by_name
+from sagaflow.definitions.messages import ErrorInfo
+from sagaflow.definitions.records import Change, JournalEntry, Payload, PayloadKind, SagaRecord, Timer
+
+TimerKey = tuple[str | None, Operation]
+
+
+class Turn:
+    """Events are applied to a saga one after another; then `change` is what is to be written."""
+
+    def __init__(self, record: SagaRecord, plan: Plan, now: datetime) -> None:
+        self.record = record
+        self.plan = plan
+        self.now = now
+        self.state: SagaState = record.state
+        self.version = record.version
+        self.to_send: list[SendCommand] = []
+        """Commands that are to be sent once this turn is committed."""
+        self._timers = {(timer.step, timer.operation): timer for timer in record.timers}
+        self._journal: list[JournalEntry] = []
+        self.payloads: list[Payload] = []
+        """What is to be written with this turn."""
+        self.woken = False
+        self._resend_later = False
+
+    # What can happen.
+
+    def apply(
+        self,
+        event: Event,
+        *,
+        origin: str,
+        result: bytes | None = None,
+        error: ErrorInfo | None = None,
+        actor: str | None = None,
+        reason: str | None = None,
+        traceparent: str | None = None,
+    ) -> IgnoredBecause | None:
+        """Let the machine advance; returns why the event was ignored, if it was."""
+        state, effects = advance(self.plan, self.state, event)
+        ignored = next((effect.because for effect in effects if isinstance(effect, Ignored)), None)
+        if ignored is not None and not self._is_worth_recording(event, ignored):
+            return ignored
+        self.state = state
+        self.version += 1
+        commands = tuple(effect for effect in effects if isinstance(effect, SendCommand))
+        self.to_send.extend(commands)
+        self._keep_time(effects)
+        if result is not None and ignored is None:
+            self._keep_result(event, result)
+        self._journal.append(
+            JournalEntry(
+                saga_id=self.record.saga_id,
+                seq=self.version,
+                event=event,
+                status=state.status,
+                commands=commands,
+                ignored=ignored,
+                error=error,
+                origin=origin,
+                actor=actor,
+                reason=reason,
+                traceparent=traceparent,
+            )
+        )
+        return ignored
+
+    def wake(self, origin: str) -> None:
+        """The agenda has come to this saga: what is due happens."""
+        self.woken = True
+        for timer in [timer for timer in self._timers.values() if timer.due_at <= self.now]:
+            if self._timers.get((timer.step, timer.operation)) is not timer:
+                continue  # stopped or replaced by what was due before it
+            if timer.step is None:
+                del self._timers[timer.step, timer.operation]
+                self.apply(DeadlinePassed(), origin=origin)
+            else:
+                event = TimerFired(timer.step, timer.operation, timer.round, timer.attempt)
+                self.apply(event, origin=origin)
+
+    def send_again(self) -> None:
+        """Send whatever is in flight: whoever sent it first may have died before it did."""
+        for name, step in by_name(self.plan, self.state).items():
+            for operation in Operation:
+                op = step.op(operation)
+                command = SendCommand(name, operation, op.round, op.attempt)
+                if op.status is OpStatus.SENT and command not in self.to_send:
+                    self.to_send.append(command)
+
+    def leave_sending_to_others(self) -> None:
+        """Commands are not sent by who makes this change, but by the coordinator that its agenda reaches."""
+        self._resend_later = True
+
+    def keep(self, payload: Payload) -> None:
+        """Write a payload with this turn."""
+        self.payloads.append(payload)
+
+    # What is to be written.
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything is to be written."""
+        return self.version != self.record.version
+
+    @property
+    def wake_at(self) -> datetime | None:
+        """When the saga has to be looked at next."""
+        if self._resend_later:
+            return self.now
+        return min((timer.due_at for timer in self._timers.values()), default=None)
+
+    def change(self) -> Change:
+        """The saga afterwards, with the journal and the payloads of this turn."""
+        timers = () if self.state.ended else tuple(self._timers.values())
+        wake_at = None if self.state.ended else self.wake_at
+        before = self.record.wake_at
+        earlier = wake_at is not None and (before is None or wake_at < before)
+        wake_changed = self.woken or self._resend_later or earlier
+        return Change(
+            record=replace(
+                self.record,
+                version=self.version,
+                state=self.state,
+                timers=timers,
+                wake_at=wake_at if wake_changed else before,
+            ),
+            expected_version=self.record.version,
+            journal=self._journal,
+            payloads=self.payloads,
+            wake_changed=wake_changed,
+            resend=self._resend_later,
+        )
+
+    def _is_worth_recording(self, event: Event, ignored: IgnoredBecause) -> bool:
+        """A late answer is a fact about the outside world; a duplicate is not, and may come without end."""
+        if ignored is IgnoredBecause.LATE:
+            return True
+        if ignored is not IgnoredBecause.ENDED or not isinstance(event, Succeeded):
+            return False
+        op = by_name(self.plan, self.state)[event.step].op(event.operation) if event.step in self.plan.index else None
+        return op is not None and op.status is not OpStatus.SUCCEEDED
+
+    def _keep_result(self, event: Event, result: bytes) -> None:
+        step, round_ = getattr(event, "step", ""), getattr(event, "round", 1)
+        self.keep(Payload(self.record.saga_id, step, PayloadKind.RESULT, round_, result))
+
+    def _keep_time(self, effects: tuple[Effect, ...]) -> None:
+        for effect in effects:
+            match effect:
+                case StartTimer():
+                    self._timers[effect.step, effect.operation] = Timer(
+                        self._after(effect.seconds), effect.step, effect.operation, effect.round, effect.attempt
+                    )
+                case StopTimer():
+                    self._timers.pop((effect.step, effect.operation), None)
+                case StartDeadline():
+                    self._timers[_DEADLINE] = Timer(self._after(effect.seconds))
+                case StopDeadline():
+                    self._timers.pop(_DEADLINE, None)
+                case _:
+                    pass
+
+    def _after(self, seconds: float) -> datetime:
+        return self.now + timedelta(seconds=seconds)
+
+
+_DEADLINE: TimerKey = (None, Operation.ACTION)

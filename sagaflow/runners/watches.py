@@ -1,0 +1,95 @@
+"""Who waits for sagas to end, in this process; and how they are told, without asking the database again.
+
+A wait is written beside the saga's agenda, so that whichever process ends the saga knows whom to tell. It
+sends a notice to the answers queue of the process that waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from uuid import UUID
+
+from sagaflow.core.state import SETTLED, SagaStatus
+from sagaflow.definitions.ports import SagaStore
+from sagaflow.definitions.records import SagaRecord, Watcher
+from sagaflow.errors import SagaNotFound
+from sagaflow.runners.batches import Batcher, until_available
+
+WATCHES_BATCH_MAX = 500
+
+REGISTER_AGAIN_SECONDS = 30.0
+"""A notice is sent once and may be lost with a connection; a wait is renewed in this interval."""
+
+
+class Watches:
+    """The waits of one process. `address` is the name of its answers queue."""
+
+    def __init__(self, store: SagaStore, address: str) -> None:
+        self._store = store
+        self._address = address
+        self._waiting: dict[UUID, list[asyncio.Future[SagaStatus]]] = {}
+        self._new: Batcher[UUID] = Batcher("watches", self._register, WATCHES_BATCH_MAX)
+
+    def open(self) -> None:
+        """Begin to register waits."""
+        self._new.open()
+
+    async def close(self) -> None:
+        """Stop; those who still wait are cancelled."""
+        await self._new.abort()
+        for futures in self._waiting.values():
+            for future in futures:
+                future.cancel()
+
+    async def wait(self, saga_id: UUID) -> SagaStatus:
+        """The status of the saga once it has ended or is stuck.
+
+        Raises:
+            SagaNotFound: there is no such saga.
+        """
+        future: asyncio.Future[SagaStatus] = asyncio.get_running_loop().create_future()
+        futures = self._waiting.setdefault(saga_id, [])
+        futures.append(future)
+        try:
+            while not future.done():
+                self._new.put(saga_id)
+                await asyncio.wait([future], timeout=REGISTER_AGAIN_SECONDS)
+            return future.result()
+        finally:
+            self._forget(saga_id, future)
+
+    def settled(self, saga_id: UUID, status: SagaStatus) -> None:
+        """A saga has ended or is stuck."""
+        for future in self._waiting.get(saga_id, ()):
+            if not future.done():
+                future.set_result(status)
+
+    def _forget(self, saga_id: UUID, future: asyncio.Future[SagaStatus]) -> None:
+        futures = self._waiting.get(saga_id, [])
+        if future in futures:
+            futures.remove(future)
+        if not futures:
+            self._waiting.pop(saga_id, None)
+
+    async def _register(self, saga_ids: Sequence[UUID]) -> None:
+        watchers = [Watcher(saga_id, self._address) for saga_id in saga_ids]
+        records = await until_available("the store", lambda: watch(self._store, watchers))
+        found = {record.saga_id: record for record in records}
+        for saga_id in saga_ids:
+            record = found.get(saga_id)
+            if record is None:
+                self._fail(saga_id, SagaNotFound(f"there is no saga {saga_id}"))
+            elif record.status in SETTLED:
+                self.settled(saga_id, record.status)
+
+    def _fail(self, saga_id: UUID, error: SagaNotFound) -> None:
+        for future in self._waiting.get(saga_id, ()):
+            if not future.done():
+                future.set_exception(error)
+
+
+async def watch(store: SagaStore, watchers: Sequence[Watcher]) -> Sequence[SagaRecord]:
+    """Register waits in one transaction; returns the sagas that exist, as they stand."""
+    async with store.transaction() as tx:
+        return await tx.watch(watchers)

@@ -1,0 +1,183 @@
+"""The worker: serves a participant. Takes commands, carries them out, and answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Self, TypeVar
+
+from sagaflow.core.plan import Operation
+from sagaflow.definitions.messages import Command, ErrorInfo, Reply, ReplyOutcome, write
+from sagaflow.definitions.participant import Participant
+from sagaflow.definitions.ports import Address, Letter, QueueKind, Transactions, Transport
+from sagaflow.errors import DefinitionError
+from sagaflow.runners.barrier import AnyStep, Barrier, Verdict
+from sagaflow.runners.batches import until_available
+from sagaflow.runners.intake import Intake
+from sagaflow.runners.outbox import Outbox
+from sagaflow.runners.receipts import Receipt
+from sagaflow.runners.tasks import Tasks
+
+log = logging.getLogger("sagaflow.worker")
+
+Tx = TypeVar("Tx")
+
+HANDLER_BUDGET_SECONDS = 30.0
+UNSERVED_RETRY_SECONDS = 10.0
+
+
+class Worker:
+    """Serves one participant; made by `serve`. An async context manager: leaving it stops gracefully."""
+
+    def __init__(
+        self,
+        participant: Participant[Tx],
+        *,
+        transport: Transport,
+        transactions: Transactions[Tx],
+        concurrency: int,
+        grace_seconds: float,
+    ) -> None:
+        if concurrency < 1:
+            raise DefinitionError(
+                f"participant {participant.name}: concurrency is {concurrency}; it must be at least 1"
+            )
+        self._participant = participant
+        self._transport = transport
+        self._transactions = transactions
+        self._barrier = Barrier(transactions)
+        self._outbox = Outbox(transport)
+        self._concurrency = concurrency
+        self._grace_seconds = grace_seconds
+        self._host = f"{socket.gethostname()}:{os.getpid()}"
+        self._tasks = Tasks()
+        self._intakes = [self._intake(queue) for queue in (QueueKind.COMPENSATIONS, QueueKind.COMMANDS)]
+        self._closing = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await self._transactions.check()
+            await stack.enter_async_context(self._transport)
+            self._outbox.open()
+            stack.push_async_callback(self._outbox.abort)
+            stack.push_async_callback(self._tasks.cancel)
+            for intake in self._intakes:
+                await intake.open(self._concurrency)
+                stack.push_async_callback(intake.close)
+            stack.push_async_callback(self._finish)
+            self._closing = stack.pop_all()
+        log.info("participant %s is served by %s", self._participant.name, self._host)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._closing.aclose()
+
+    async def _finish(self) -> None:
+        """Take nothing more, finish what was taken within the grace, and send its replies."""
+        for intake in self._intakes:
+            await intake.stop()
+        await self._tasks.drain(self._grace_seconds)
+        try:
+            async with asyncio.timeout(self._grace_seconds):
+                await self._outbox.close()
+        except TimeoutError:
+            log.warning("stopped before all replies were sent; the commands will come again")
+
+    def _intake(self, queue: QueueKind) -> Intake[Command]:
+        """Actions and compensations have a queue and a bound of their own, so that neither starves the other."""
+        running = asyncio.Semaphore(self._concurrency)
+        intake: Intake[Command] = Intake(
+            Command,
+            Address(queue, self._participant.name),
+            take=lambda command, receipt: self._tasks.spawn(
+                self._serve(command, receipt, running, intake), f"sagaflow {command.operation} {command.step}"
+            ),
+            keep=self._transactions.put_aside,
+            transport=self._transport,
+        )
+        return intake
+
+    async def _serve(
+        self, command: Command, receipt: Receipt, running: asyncio.Semaphore, intake: Intake[Command]
+    ) -> None:
+        async with running:
+            reply = await self._reply_to(command)
+        self._outbox.put([Letter(Address(QueueKind.REPLIES, command.reply_to), write(reply))], [receipt])
+
+    async def _reply_to(self, command: Command) -> Reply:
+        step = self._participant.steps.get(command.handler)
+        if step is None or not _can(step, command.operation):
+            log.warning(
+                "participant %s does not serve %s of %r", self._participant.name, command.operation, command.handler
+            )
+            return self._reply(command, Verdict(ReplyOutcome.UNSERVED), UNSERVED_RETRY_SECONDS)
+        try:
+            verdict = await until_available("the participant's database", partial(self._carry_out, step, command))
+        except Exception as error:  # noqa: BLE001  # handlers may raise anything; it is all told to the coordinator
+            log.info("%s of %s failed: %s", command.operation, command.step, type(error).__qualname__)
+            verdict = Verdict(ReplyOutcome.FAILED, error=ErrorInfo.of(error))
+            return self._reply(command, verdict, step.retry.delay_seconds(command.attempt, error))
+        return self._reply(command, verdict)
+
+    async def _carry_out(self, step: AnyStep, command: Command) -> Verdict:
+        async with asyncio.timeout(min(HANDLER_BUDGET_SECONDS, command.budget_seconds)):
+            return await self._barrier.carry_out(step, command)
+
+    def _reply(self, command: Command, verdict: Verdict, retry_after_seconds: float | None = None) -> Reply:
+        return Reply(
+            saga_id=command.saga_id,
+            step=command.step,
+            operation=command.operation,
+            round=command.round,
+            attempt=command.attempt,
+            token=command.token,
+            outcome=verdict.outcome,
+            participant=self._participant.name,
+            host=self._host,
+            traceparent=command.traceparent,
+            result=verdict.result,
+            error=verdict.error,
+            retry_after_seconds=retry_after_seconds,
+        )
+
+
+def _can(step: AnyStep, operation: Operation) -> bool:
+    return operation is Operation.ACTION or step.undo is not None or step.no_compensation is not None
+
+
+def serve(
+    participant: Participant[Tx],
+    *,
+    transport: Transport,
+    transactions: Transactions[Tx],
+    concurrency: int = 16,
+    grace_seconds: float = 10.0,
+) -> Worker:
+    """Serve a participant for as long as the returned context manager is open.
+
+    Args:
+        participant: what is served.
+        transport: how coordinators are reached. It is entered and left with the worker.
+        transactions: opens transactions in the service's own database, of the kind the handlers take.
+        concurrency: how many actions, and how many compensations, run at a time.
+        grace_seconds: how long a stopping worker waits for handlers that run; what is cut off is rolled
+            back and comes again.
+
+    Entering raises `Unavailable` if the broker cannot be reached and `SchemaError` if the participant's
+    tables are not in the database.
+
+    Example:
+        async with serve(inventory, transport=RabbitTransport(url), transactions=AsyncpgTransactions(pool)):
+            await until_stopped()
+    """
+    return Worker(
+        participant,
+        transport=transport,
+        transactions=transactions,
+        concurrency=concurrency,
+        grace_seconds=grace_seconds,
+    )
