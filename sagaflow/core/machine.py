@@ -167,7 +167,7 @@ class _Turn:
             case Failed():
                 self._failed(place, event.operation, op, event.retry_after_seconds)
             case Unserved():
-                self._defer(place, event.operation, op, event.retry_after_seconds)
+                self._defer(place, event.operation, replace(op, again=True), event.retry_after_seconds)
             case CommandDeferred():
                 self._defer(place, event.operation, _unsent(op), event.retry_after_seconds)
             case CommandFailed():
@@ -201,10 +201,10 @@ class _Turn:
         match op.status:
             case OpStatus.SENT if self._used_up(place, operation, op):
                 self._exhausted(place, operation, op)
-            case OpStatus.SENT | OpStatus.WAITING:
+            case OpStatus.DEFERRED if op.again:
+                self._send(place, operation, op.round, op.attempt, again=True)
+            case OpStatus.SENT | OpStatus.WAITING | OpStatus.DEFERRED:
                 self._send(place, operation, op.round, op.attempt + 1)
-            case OpStatus.DEFERRED:
-                self._send(place, operation, op.round, max(op.attempt, 1))
             case _:
                 return IgnoredBecause.LATE
         return None
@@ -316,8 +316,8 @@ class _Turn:
             self.effects.append(StopTimer(self.plan.steps[place].name, operation))
         self.steps[place] = replace(before, action=op) if operation is ACTION else replace(before, compensation=op)
 
-    def _send(self, place: int, operation: Operation, round_: int, attempt: int) -> None:
-        self._put(place, operation, OpState(OpStatus.SENT, round_, attempt))
+    def _send(self, place: int, operation: Operation, round_: int, attempt: int, *, again: bool = False) -> None:
+        self._put(place, operation, OpState(OpStatus.SENT, round_, attempt, again))
         step = self.plan.steps[place]
         self.effects.append(SendCommand(step.name, operation, round_, attempt))
         self._start_timer(place, operation, step.budget(operation).timeout_seconds)
@@ -342,4 +342,4 @@ def _never_sent(op: OpState) -> bool:
 
 def _unsent(op: OpState) -> OpState:
     """The operation as it was before the command that could not be made."""
-    return replace(op, attempt=op.attempt - 1)
+    return op if op.again else replace(op, attempt=op.attempt - 1)

@@ -135,7 +135,8 @@ class Plan:
 
 
 def _digest(value: object) -> str:
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    floats = json.loads(json.dumps(value), parse_int=float)  # 60 and 60.0 seconds are the same
+    canonical = json.dumps(floats, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 

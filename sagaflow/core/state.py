@@ -82,6 +82,8 @@ class OpState:
     status: OpStatus = OpStatus.IDLE
     round: int = 0
     attempt: int = 0
+    again: bool = False
+    """Nobody served this attempt when it was made before; it is made again under its number."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,4 +106,8 @@ async def until_available(what: str, call: Callable[[], Awaitable[R]]) -> R:
         before_sleep=warn,
         reraise=True,
     )
-    return await retrying(call)
+
+    async def attempt() -> R:
+        return await call()
+
+    return await retrying(attempt)

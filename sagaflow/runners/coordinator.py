@@ -18,11 +18,11 @@ from sagaflow.definitions import ids, payloads
 from sagaflow.definitions.limits import KEY_LENGTH_MAX
 from sagaflow.definitions.messages import CancelRequest, Notice, OutcomeRequest, Reply, Request, StartRequest
 from sagaflow.definitions.ports import Address, QueueKind, SagaStore, Transport
-from sagaflow.definitions.records import INPUT_STEP, Payload, PayloadKind, SagaRecord, Watcher
+from sagaflow.definitions.records import INPUT_STEP, Due, Payload, PayloadKind, SagaRecord, Watcher
 from sagaflow.definitions.saga import Replies, Saga
 from sagaflow.errors import DefinitionError, PayloadError, SagaNotFound, Unavailable
 from sagaflow.runners.commands import SagaCode, StoredPayloads
-from sagaflow.runners.engine import Engine, ReplyArrived, Start, first_turn, same_or_conflict
+from sagaflow.runners.engine import Engine, ReplyArrived, Start, Woken, first_turn, same_or_conflict
 from sagaflow.runners.intake import Intake
 from sagaflow.runners.operator import NO_PROCESS, Operator
 from sagaflow.runners.outbox import Outbox
@@ -115,28 +115,28 @@ class Coordinator:
     ) -> None:
         self.name = _name_of(sagas, name)
         self._process = ids.new_id()
-        self._host = f"{socket.gethostname()}:{os.getpid()}"
         self._store = store
         self._transport = transport
         self._code = SagaCode(sagas)
         self._outbox = Outbox(transport)
         self._watches = Watches(store, str(self._process))
-        self._engine = Engine(
-            name=self.name,
-            process=self._process,
-            host=self._host,
-            store=store,
-            code=self._code,
-            outbox=self._outbox,
-            watches=self._watches,
-        )
         self._upkeep = Upkeep(
             name=self.name,
             process=self._process,
             store=store,
-            inputs=self._engine.inputs,
+            wake=self._wake,
             poll_seconds=poll_seconds,
             lease_seconds=lease_seconds,
+        )
+        self._engine = Engine(
+            name=self.name,
+            process=self._process,
+            host=f"{socket.gethostname()}:{os.getpid()}",
+            store=store,
+            code=self._code,
+            outbox=self._outbox,
+            watches=self._watches,
+            expect=self._upkeep.expect,
         )
         self._requests = Requests(self._outbox, start=self._start_for, watch=self._watch_for, cancel=self._cancel_for)
         self._answers: Intake[Notice] = self._intake(Notice, QueueKind.ANSWERS, str(self._process), self._noticed)
@@ -260,6 +260,10 @@ class Coordinator:
 
     def _intake(self, kind: Any, queue: QueueKind, name: str, take: Callable[[Any, Receipt], None]) -> Intake[Any]:
         return Intake(kind, Address(queue, name), take=take, keep=self._store.put_aside, transport=self._transport)
+
+    async def _wake(self, due: Due) -> None:
+        await self._engine.inputs.has_room()
+        self._engine.inputs.put(Woken(due.saga_id, due.resend))
 
     def _replied(self, reply: Reply, receipt: Receipt) -> None:
         self._engine.inputs.put(ReplyArrived(reply, receipt))

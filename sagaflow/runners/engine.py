@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -79,6 +79,7 @@ class _Batch:
     letters: list[Letter] = field(default_factory=list)
     aside: list[PutAside] = field(default_factory=list)
     settled: dict[UUID, SagaStatus] = field(default_factory=dict)
+    wake_after_seconds: list[float] = field(default_factory=list)
     watchers: Sequence[Watcher] = ()
     accepted: Sequence[tuple[Start, SagaRecord]] = ()
 
@@ -92,10 +93,23 @@ class _UnknownPlans(Exception):
 
 
 class Engine:
-    """Deals with inputs in batches. `name` is the coordinator's, `process` this process's identity."""
+    """Deals with inputs in batches.
+
+    `name` is the coordinator's, `process` this process's identity; `expect` is told in how many seconds a
+    saga has to be looked at again.
+    """
 
     def __init__(
-        self, *, name: str, process: UUID, host: str, store: SagaStore, code: SagaCode, outbox: Outbox, watches: Watches
+        self,
+        *,
+        name: str,
+        process: UUID,
+        host: str,
+        store: SagaStore,
+        code: SagaCode,
+        outbox: Outbox,
+        watches: Watches,
+        expect: Callable[[float], None],
     ) -> None:
         self._name = name
         self._process = process
@@ -104,6 +118,7 @@ class Engine:
         self._code = code
         self._outbox = outbox
         self._watches = watches
+        self._expect = expect
         self._plans: dict[str, Plan] = dict(code.plans)
         self.inputs: Batcher[Input] = Batcher("engine", self._work, INPUTS_BATCH_MAX)
 
@@ -159,6 +174,8 @@ class Engine:
         """The transaction is committed: tell everybody."""
         for start, record in batch.accepted:
             _accept(start, record)
+        if batch.wake_after_seconds:
+            self._expect(min(batch.wake_after_seconds))
         for saga_id, status in batch.settled.items():
             self._watches.settled(saga_id, status)
         notices = [self._notice(watcher, batch.settled[watcher.saga_id]) for watcher in batch.watchers]
@@ -249,6 +266,8 @@ class Engine:
 
     def _note(self, turn: Turn, batch: _Batch) -> None:
         status = turn.state.status
+        if turn.wake_at is not None:
+            batch.wake_after_seconds.append((turn.wake_at - turn.now).total_seconds())
         if status in SETTLED:
             batch.settled[turn.record.saga_id] = status
             if status is SagaStatus.STUCK and status is not turn.record.status:

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from uuid import UUID
 
 from sagaflow.definitions.ports import SagaStore
+from sagaflow.definitions.records import Due
 from sagaflow.errors import Unavailable
-from sagaflow.runners.batches import Batcher
-from sagaflow.runners.engine import Input, Woken
 
 log = logging.getLogger("sagaflow.coordinator")
 
 CLAIM_LIMIT = 200
 CLAIM_HOLD_SECONDS = 10.0
-NUDGED_POLLS_SECONDS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
+NUDGED_LOOKS_SECONDS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 """After a nudge the agenda is looked at often: the transaction that it waits for may take a moment."""
+
+LOOKS_PER_SECOND_MAX = 100
 
 
 class Upkeep:
-    """The loops of one process. They go on through failures of the store, which only delay them."""
+    """The loops of one process. They go on through failures of the store, which only delay them.
+
+    `wake` is called for each saga whose time has come, and waits while the process has enough to do.
+    """
 
     def __init__(
         self,
@@ -30,17 +36,18 @@ class Upkeep:
         name: str,
         process: UUID,
         store: SagaStore,
-        inputs: Batcher[Input],
+        wake: Callable[[Due], Awaitable[None]],
         poll_seconds: float,
         lease_seconds: float,
     ) -> None:
         self._name = name
         self._process = process
         self._store = store
-        self._inputs = inputs
+        self._wake = wake
         self._poll_seconds = poll_seconds
         self._lease_seconds = lease_seconds
-        self._nudged = asyncio.Event()
+        self._looks: set[int] = set()
+        self._sooner = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -54,8 +61,15 @@ class Upkeep:
         ]
 
     def nudge(self) -> None:
-        """Something is due now."""
-        self._nudged.set()
+        """Something is due now, or will be when the caller's transaction is committed."""
+        for seconds in NUDGED_LOOKS_SECONDS:
+            self.expect(seconds)
+
+    def expect(self, seconds: float) -> None:
+        """Something will be due then, which may be sooner than the next look at the agenda."""
+        if seconds < self._poll_seconds:
+            self._looks.add(math.ceil((self._time() + seconds) * LOOKS_PER_SECOND_MAX))
+            self._sooner.set()
 
     async def close(self) -> None:
         """Stop the loops; the lease is not given back."""
@@ -73,26 +87,30 @@ class Upkeep:
                 await asyncio.sleep(self._jittered(self._poll_seconds))
 
     async def _wake_due(self) -> None:
-        nudged = await self._pause()
-        for seconds in NUDGED_POLLS_SECONDS if nudged else (0.0,):
-            await asyncio.sleep(seconds)
-            while await self._claim() == CLAIM_LIMIT:
-                await self._inputs.has_room()
+        await self._until_next_look()
+        claimed = CLAIM_LIMIT
+        while claimed == CLAIM_LIMIT:
+            claimed = await self._claim()
 
     async def _claim(self) -> int:
         due = await self._store.claim_due(self._name, CLAIM_LIMIT, CLAIM_HOLD_SECONDS)
         for saga in due:
-            self._inputs.put(Woken(saga.saga_id, saga.resend))
+            await self._wake(saga)
         return len(due)
 
-    async def _pause(self) -> bool:
-        """Wait for the next look at the agenda; returns whether it was asked for."""
-        try:
-            await asyncio.wait_for(self._nudged.wait(), self._jittered(self._poll_seconds))
-        except TimeoutError:
-            return False
-        self._nudged.clear()
-        return True
+    async def _until_next_look(self) -> None:
+        at_last = self._time() + self._jittered(self._poll_seconds)
+        while (left := min(at_last, self._first_look()) - self._time()) > 0:
+            self._sooner.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._sooner.wait(), left)
+        self._looks = {look for look in self._looks if look / LOOKS_PER_SECOND_MAX > self._time()}
+
+    def _first_look(self) -> float:
+        return min(self._looks) / LOOKS_PER_SECOND_MAX if self._looks else math.inf
+
+    def _time(self) -> float:
+        return asyncio.get_running_loop().time()
 
     async def _keep_lease(self) -> None:
         await asyncio.sleep(self._lease_seconds / 3)

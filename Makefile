@@ -1,0 +1,59 @@
+# Everything that is done to this project by hand or by CI. `make` alone lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN  := $(VENV)/bin
+# Errors only: a line per stage says enough.
+PIP  := $(BIN)/python -m pip -qq --disable-pip-version-check
+
+# Stamps: an installation is done again only when pyproject.toml is newer than its stamp.
+VENV_STAMP := $(VENV)/.created
+DEMO_STAMP := $(VENV)/.installed-demo
+DEV_STAMP  := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo install servers check test format clean
+MAKEFLAGS += --no-print-directory
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(DEMO_STAMP) ## watch a payment saga succeed, fail and be undone
+	@$(BIN)/sagaflow demo
+
+install: $(DEV_STAMP) ## install sagaflow and its development tools into .venv
+
+servers: $(DEV_STAMP) ## make sure that the tests can have PostgreSQL and RabbitMQ
+	@$(BIN)/python -m tests.servers --or-install
+
+check: $(DEV_STAMP) ## lint, formatting, types and the layers of the architecture
+	@echo "ruff check"         && $(BIN)/ruff check --quiet .
+	@echo "ruff format --check" && $(BIN)/ruff format --quiet --check .
+	@echo "mypy"               && $(BIN)/mypy --no-error-summary
+	@echo "lint-imports"       && $(BIN)/lint-imports
+
+test: check servers ## check, then every test against real servers
+	@$(BIN)/python -m pytest
+
+format: $(DEV_STAMP) ## mend what can be mended by machine
+	@$(BIN)/ruff check --quiet --fix . && $(BIN)/ruff format --quiet .
+
+clean: ## remove .venv and everything that was built
+	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV_STAMP):
+	@echo "Creating $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install --upgrade pip
+	@touch $@
+
+$(DEMO_STAMP): pyproject.toml $(VENV_STAMP)
+	@echo "Installing sagaflow"
+	@$(PIP) install --editable ".[cli]"
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml $(VENV_STAMP)
+	@echo "Installing sagaflow and its development tools"
+	@$(PIP) install --editable ".[cli,speed]" --group dev
+	@touch $(DEMO_STAMP) $@
