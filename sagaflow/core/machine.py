@@ -219,7 +219,7 @@ class _Turn:
     def _turn_round(self, cause: Cause) -> IgnoredBecause | None:
         if self.cause is not None:
             return IgnoredBecause.UNDOING
-        if self.plan.pivot is not None and not _never_sent(self.steps[self.plan.pivot].action):
+        if self.plan.pivot is not None and not _never_begun(self.steps[self.plan.pivot].action):
             return IgnoredBecause.BEYOND_PIVOT
         self._roll_back(cause)
         return None
@@ -234,7 +234,7 @@ class _Turn:
             return IgnoredBecause.UNFIT
         match event:
             case RetryRequested() if op.status is OpStatus.STUCK:
-                self._send(place, operation, max(op.round, 1) if _never_sent(op) else op.round + 1, 1)
+                self._send(place, operation, max(op.round, 1) if _never_begun(op) else op.round + 1, 1)
             case RetryRequested() if op.status is not OpStatus.SENT:
                 return self._timer_fired(place, operation, op)
             case ReplyGiven(succeeded=True):
@@ -263,7 +263,7 @@ class _Turn:
         for place, step in enumerate(self.steps):
             action = step.action
             if action.status in OPEN:
-                undone = OpState() if _never_sent(action) else replace(action, status=OpStatus.UNKNOWN)
+                undone = OpState() if _never_begun(action) else replace(action, status=OpStatus.UNKNOWN)
                 self._put(place, ACTION, undone)
 
     # settle: send what has become possible.
@@ -336,8 +336,9 @@ def _never_asked(op: OpState, event: OfAttempt) -> bool:
     return event.round < 1 or event.attempt < first or (event.round, event.attempt) > (op.round, op.attempt)
 
 
-def _never_sent(op: OpState) -> bool:
-    return op.round <= 1 and op.attempt == 0
+def _never_begun(op: OpState) -> bool:
+    """Whether it cannot have happened: no command of it was sent, and nobody says that it is done."""
+    return op.round <= 1 and op.attempt == 0 and op.status not in DONE
 
 
 def _unsent(op: OpState) -> OpState:

@@ -64,7 +64,7 @@ class Batcher(Generic[T]):
         self._closing = True
         self._arrived.set()
         if self._task is not None:
-            await self._task
+            await asyncio.wait([self._task])
 
     async def abort(self) -> None:
         """Stop at once; what is left is forgotten."""

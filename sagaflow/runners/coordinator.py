@@ -143,8 +143,12 @@ class Coordinator:
         self._asked: Intake[Request] = self._intake(Request, QueueKind.REQUESTS, self.name, self._requests.take)
         self._replies: Intake[Reply] = self._intake(Reply, QueueKind.REPLIES, self.name, self._replied)
         self._closing = AsyncExitStack()
+        self._entered = False
 
     async def __aenter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("a coordinator is entered once; make another to run it again")
+        self._entered = True
         async with AsyncExitStack() as stack:
             await self._store.check()
             await stack.enter_async_context(self._transport)

@@ -57,8 +57,12 @@ class Worker:
         self._tasks = Tasks()
         self._intakes = [self._intake(queue) for queue in (QueueKind.COMPENSATIONS, QueueKind.COMMANDS)]
         self._closing = AsyncExitStack()
+        self._entered = False
 
     async def __aenter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("a worker is entered once; make another to run it again")
+        self._entered = True
         async with AsyncExitStack() as stack:
             await self._transactions.check()
             await stack.enter_async_context(self._transport)

@@ -1,0 +1,98 @@
+"""A saga for people to look at: where each of its operations stands, and why, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sagaflow.core.plan import Operation, Plan
+from sagaflow.core.state import Cause, OpStatus, SagaStatus, by_name
+from sagaflow.definitions import ids
+from sagaflow.definitions.messages import ErrorInfo
+from sagaflow.definitions.ports import SagaStore
+from sagaflow.definitions.records import JournalEntry, SagaRecord
+from sagaflow.errors import SagaNotFound
+
+
+@dataclass(frozen=True, slots=True)
+class OperationOverview:
+    """One operation of a step. `attempts` counts the commands of all rounds."""
+
+    step: str
+    op: Operation
+    status: OpStatus
+    attempts: int
+    error: ErrorInfo | None
+    """What went wrong last, if anything did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A saga as it stands: the actions of all its steps, and the compensations that were asked for."""
+
+    saga_id: UUID
+    saga: str
+    key: str
+    status: SagaStatus
+    cause: Cause | None
+    trace_id: str
+    steps: tuple[OperationOverview, ...]
+
+    @property
+    def stuck(self) -> Sequence[OperationOverview]:
+        """What a person has to decide about."""
+        return [operation for operation in self.steps if operation.status is OpStatus.STUCK]
+
+
+def overview_of(record: SagaRecord, plan: Plan, journal: Sequence[JournalEntry]) -> Overview:
+    """The overview of a saga."""
+    operations = [
+        OperationOverview(
+            step=name,
+            op=operation,
+            status=step.op(operation).status,
+            attempts=_attempts(journal, name, operation),
+            error=_last_error(journal, name, operation),
+        )
+        for name, step in by_name(plan, record.state).items()
+        for operation in Operation
+        if operation is Operation.ACTION or step.op(operation).status is not OpStatus.IDLE
+    ]
+    return Overview(
+        saga_id=record.saga_id,
+        saga=record.saga,
+        key=record.key,
+        status=record.status,
+        cause=record.state.cause,
+        trace_id=ids.trace_id(record.traceparent),
+        steps=tuple(operations),
+    )
+
+
+async def look_at(store: SagaStore, saga_id: UUID) -> tuple[SagaRecord, Plan, Sequence[JournalEntry]]:
+    """All that a store knows of a saga, but its payloads.
+
+    Raises:
+        SagaNotFound: there is no such saga.
+    """
+    records = await store.find([saga_id])
+    if not records:
+        raise SagaNotFound(f"there is no saga {saga_id}")
+    (plan,) = await store.plans([records[0].plan_hash])
+    return records[0], plan, await store.journal(saga_id)
+
+
+def _attempts(journal: Sequence[JournalEntry], step: str, operation: Operation) -> int:
+    """An attempt that nobody served is made again under its number, and counts once."""
+    commands = [command for entry in journal for command in entry.commands]
+    return len({(c.round, c.attempt) for c in commands if (c.step, c.operation) == (step, operation)})
+
+
+def _last_error(journal: Sequence[JournalEntry], step: str, operation: Operation) -> ErrorInfo | None:
+    of_operation = (
+        entry.error
+        for entry in reversed(journal)
+        if (getattr(entry.event, "step", None), getattr(entry.event, "operation", None)) == (step, operation)
+    )
+    return next((error for error in of_operation if error is not None), None)

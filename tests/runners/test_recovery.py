@@ -1,0 +1,184 @@
+"""What happens when processes die or servers do not answer. Real SIGKILLs are in tests/crash and tests/demo."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sagaflow import SagaStatus
+from sagaflow.core.state import OpStatus
+from sagaflow.definitions.ports import Address, Delivery, Letter, StoreTransaction, Subscription, Transport
+from sagaflow.errors import Unavailable
+from tests.runners.world import (
+    DEADLINE_SECONDS,
+    Trip,
+    World,
+    check_journal,
+    op_of,
+    trip_saga,
+    until,
+    until_status,
+)
+
+
+class Unreliable:
+    """Passes everything on to a transport, but its publishing can be made to fail."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.failures = 0
+        self.deaf = False
+
+    async def __aenter__(self) -> Unreliable:
+        await self._transport.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._transport.__aexit__(*exc_info)
+
+    @property
+    def durable(self) -> bool:
+        return self._transport.durable
+
+    async def publish(self, letters: Sequence[Letter]) -> None:
+        if self.deaf:
+            await asyncio.Event().wait()
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable("the test cut the line")
+        await self._transport.publish(letters)
+
+    async def subscribe(self, address: Address, receive: Callable[[Delivery], None], *, prefetch: int) -> Subscription:
+        return await self._transport.subscribe(address, receive, prefetch=prefetch)
+
+
+class CommitsInDoubt:
+    """Passes everything on to a store, but now and then says that a commit failed which did not."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.doubts = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[StoreTransaction]:
+        async with self._store.transaction() as tx:
+            yield tx
+        if self.doubts:
+            self.doubts -= 1
+            raise Unavailable("the connection was lost during COMMIT")
+
+
+async def test_publishing_that_fails_is_tried_until_it_succeeds(world: World) -> None:
+    trip = trip_saga()
+    transport = Unreliable(world.make_transport())
+    transport.failures = 3
+    await world.worker()
+    sagas = await world.coordinator(trip, transport=transport)
+    run = await sagas.start(trip, Trip("Rome"), key="t-1")
+    assert (await run.outcome(timeout=DEADLINE_SECONDS)).status is SagaStatus.COMPLETED
+    assert transport.failures == 0
+
+
+async def test_commands_of_a_commit_in_doubt_are_sent_all_the_same(world: World) -> None:
+    trip = trip_saga()
+    await world.worker()
+    store = await world.store()
+    doubtful: Any = CommitsInDoubt(store)
+    sagas = await world.stack.enter_async_context(world.coordinating(doubtful, trip))
+    doubtful.doubts = 1
+    run = await sagas.start(trip, Trip("Rome"), key="t-1")
+    doubtful.doubts = 3
+    assert (await run.outcome(timeout=DEADLINE_SECONDS)).status is SagaStatus.COMPLETED
+    await check_journal(store, run.saga_id)
+
+
+async def test_what_a_dead_coordinator_had_in_flight_is_sent_by_another_when_its_lease_lapses(world: World) -> None:
+    trip = trip_saga()
+    await world.worker()
+    dying = Unreliable(world.make_transport())
+    first = await world.coordinator(trip, transport=dying)
+    dying.deaf = True
+    run = await first.start(trip, Trip("Rome"), key="t-1")
+    store = await world.store()
+    assert (await op_of(store, run.saga_id, "agency.book_car")).status is OpStatus.SENT
+    await die(first)
+    await world.coordinator(trip)
+    await until_status(store, run.saga_id, SagaStatus.COMPLETED)
+    assert world.agency.done.count("book_car") == 1
+    await check_journal(store, run.saga_id)
+
+
+async def test_a_stopping_worker_finishes_what_it_has_begun(world: World) -> None:
+    begun, released = asyncio.Event(), asyncio.Event()
+
+    async def hold(attempt: int) -> None:
+        begun.set()
+        await released.wait()
+
+    world.agency.behaviour["book_car"] = hold
+    trip = trip_saga()
+    sagas = await world.coordinator(trip)
+    store = await world.store()
+    worker = world.serving(None, await world.transactions())
+    await worker.__aenter__()
+    run = await sagas.start(trip, Trip("Rome"), key="t-1")
+    await begun.wait()
+    stopping = asyncio.create_task(worker.__aexit__(None, None, None))
+    released.set()
+    await stopping
+
+    async def answered() -> bool:
+        return (await op_of(store, run.saga_id, "agency.book_car")).status is OpStatus.SUCCEEDED
+
+    await until(answered)
+    assert world.agency.attempts["book_car"] == 1
+
+
+async def test_a_handler_that_is_cut_off_is_rolled_back_and_done_again_elsewhere(world: World) -> None:
+    begun = asyncio.Event()
+
+    async def hang_once(attempt: int) -> None:
+        begun.set()
+        if attempt == 1:
+            await asyncio.Event().wait()
+
+    world.agency.behaviour["book_car"] = hang_once
+    trip = trip_saga()
+    sagas = await world.coordinator(trip)
+    worker = world.serving(None, await world.transactions())
+    worker._grace_seconds = 0.05
+    await worker.__aenter__()
+    run = await sagas.start(trip, Trip("Rome"), key="t-1")
+    await begun.wait()
+    await worker.__aexit__(None, None, None)
+    await world.worker()
+    assert (await run.outcome(timeout=DEADLINE_SECONDS)).status is SagaStatus.COMPLETED
+    assert world.agency.done.count("book_car") == 1
+
+
+async def test_several_coordinators_and_workers_share_the_work_and_nothing_is_done_twice(world: World) -> None:
+    trip = trip_saga()
+    for _ in range(2):
+        await world.worker()
+    coordinators = [await world.coordinator(trip) for _ in range(3)]
+    runs = [await coordinators[number % 3].start(trip, Trip("Rome"), key=f"t-{number}") for number in range(30)]
+    outcomes = await asyncio.gather(*(run.outcome(timeout=DEADLINE_SECONDS) for run in runs))
+    assert {outcome.status for outcome in outcomes} == {SagaStatus.COMPLETED}
+    assert world.agency.done.count("pay") == 30
+    store = await world.store()
+    for run in runs:
+        await check_journal(store, run.saga_id)
+
+
+async def die(coordinator: Any) -> None:
+    """Stop everything of a coordinator without a word, as SIGKILL would."""
+    await coordinator._upkeep.close()
+    for part in (coordinator._engine.inputs, coordinator._outbox):
+        await part.abort()
+    for intake in (coordinator._asked, coordinator._replies):
+        await intake.stop()
