@@ -13,7 +13,6 @@ DEV_STAMP  := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install servers check test format clean
-MAKEFLAGS += --no-print-directory
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -22,21 +21,27 @@ demo: $(DEMO_STAMP) ## watch a payment saga succeed, fail and be undone
 	@$(BIN)/sagaflow demo
 
 install: $(DEV_STAMP) ## install sagaflow and its development tools into .venv
+	@echo "sagaflow and its development tools are in $(VENV)"
 
 servers: $(DEV_STAMP) ## make sure that the tests can have PostgreSQL and RabbitMQ
 	@$(BIN)/python -m tests.servers --or-install
 
 check: $(DEV_STAMP) ## lint, formatting, types and the layers of the architecture
-	@echo "ruff check"         && $(BIN)/ruff check --quiet .
-	@echo "ruff format --check" && $(BIN)/ruff format --quiet --check .
-	@echo "mypy"               && $(BIN)/mypy --no-error-summary
-	@echo "lint-imports"       && $(BIN)/lint-imports
+	@echo "ruff check"
+	@$(BIN)/ruff check --quiet .
+	@echo "ruff format --check"
+	@$(BIN)/ruff format --quiet --check .
+	@echo "mypy"
+	@$(BIN)/mypy --no-error-summary
+	@echo "lint-imports"
+	@report=$$($(BIN)/lint-imports --no-logo) || { echo "$$report"; exit 1; }
 
 test: check servers ## check, then every test against real servers
 	@$(BIN)/python -m pytest
 
 format: $(DEV_STAMP) ## mend what can be mended by machine
-	@$(BIN)/ruff check --quiet --fix . && $(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format --quiet .
 
 clean: ## remove .venv and everything that was built
 	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -19,8 +19,14 @@ BATCH_COUNT_MAX: Final = 50
 DEPTH_MAX: Final = 64
 """How deeply arrays and objects may be nested in a message."""
 
+PAYLOAD_DEPTH_MAX: Final = DEPTH_MAX - 1
+"""... and in a payload, which its message wraps."""
+
 ERROR_MESSAGE_LENGTH_MAX: Final = 1_000
 ERROR_TRACEBACK_LENGTH_MAX: Final = 4_000
+
+RETRY_AFTER_SECONDS_MAX: Final = 24 * 3600.0
+"""The longest delay before another attempt."""
 
 PUT_ASIDE_BYTES_MAX: Final = 64 * 1024
 """How much of an unreadable body is kept."""
@@ -29,4 +35,4 @@ KEY_LENGTH_MAX: Final = 200
 """The caller's key of a start."""
 
 REASON_LENGTH_MAX: Final = 1_000
-"""The reason that a person gives."""
+"""The reason that a person gives, or for which a message is put aside."""

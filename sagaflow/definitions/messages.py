@@ -23,6 +23,7 @@ from sagaflow.definitions.limits import (
     ERROR_MESSAGE_LENGTH_MAX,
     ERROR_TRACEBACK_LENGTH_MAX,
     MESSAGE_BYTES_MAX,
+    REASON_LENGTH_MAX,
 )
 from sagaflow.definitions.payloads import NULL, is_too_deep
 
@@ -47,10 +48,22 @@ class ErrorInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The error as it is told to others; the end of the traceback is what is kept."""
         text = "".join(traceback.format_exception(error)) if error.__traceback__ else ""
         return cls(
-            type(error).__qualname__,
-            str(error)[:ERROR_MESSAGE_LENGTH_MAX],
-            text[-ERROR_TRACEBACK_LENGTH_MAX:],
+            _sendable(type(error).__qualname__)[:ERROR_MESSAGE_LENGTH_MAX],
+            _sendable(_message_of(error))[:ERROR_MESSAGE_LENGTH_MAX],
+            _sendable(text)[-ERROR_TRACEBACK_LENGTH_MAX:],
         )
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as another:  # noqa: BLE001  # the user's own __str__ may raise anything
+        return f"its message cannot be had: {type(another).__qualname__}"
+
+
+def _sendable(text: str) -> str:
+    """The text without lone surrogates, such as the file names in an OSError may hold: JSON cannot."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 class Command(Envelope, frozen=True, kw_only=True, tag="command"):
@@ -193,6 +206,10 @@ class _Version(msgspec.Struct, frozen=True):
     v: Any = None
 
 
+_NOT_DECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding may raise; the last two are no kind of the first."""
+
+
 class Reader(Generic[M]):
     """Reads bodies of one kind of message.
 
@@ -211,32 +228,37 @@ class Reader(Generic[M]):
     def read(self, body: bytes) -> list[M | Unreadable]:
         """The messages of a body; those that cannot be read, as `Unreadable` with the reason."""
         if len(body) > BATCH_BYTES_MAX:
-            return [Unreadable(body, f"the body has {len(body)} bytes, the limit is {BATCH_BYTES_MAX}")]
+            return [_unreadable(body, f"the body has {len(body)} bytes, the limit is {BATCH_BYTES_MAX}")]
         try:
             elements = self._elements.decode(body)
-        except (msgspec.DecodeError, RecursionError) as error:
-            return [Unreadable(body, f"the body is not a JSON array: {error}")]
+        except _NOT_DECODABLE as error:
+            return [_unreadable(body, f"the body is not a JSON array: {error}")]
         return [self._read_one(element) for element in elements]
 
     def _read_one(self, element: msgspec.Raw) -> M | Unreadable:
         raw = bytes(element)
         if len(raw) > MESSAGE_BYTES_MAX:
-            return Unreadable(raw, f"the message has {len(raw)} bytes, the limit is {MESSAGE_BYTES_MAX}")
+            return _unreadable(raw, f"the message has {len(raw)} bytes, the limit is {MESSAGE_BYTES_MAX}")
         if is_too_deep(raw):
-            return Unreadable(raw, f"the message is nested more than {DEPTH_MAX} deep")
+            return _unreadable(raw, f"the message is nested more than {DEPTH_MAX} deep")
         try:
             message = self._decoder.decode(raw)
-        except (msgspec.DecodeError, RecursionError) as error:
-            return Unreadable(raw, self._unknown_version(raw) or str(error))
-        return message if message.v == WIRE_VERSION else Unreadable(raw, _version_reason(message.v))
+        except _NOT_DECODABLE as error:
+            return _unreadable(raw, self._unknown_version(raw) or str(error))
+        return message if message.v == WIRE_VERSION else _unreadable(raw, _version_reason(message.v))
 
     def _unknown_version(self, raw: bytes) -> str | None:
         """A newer message may well not decode; the version is then the reason that helps."""
         try:
             version = self._version.decode(raw).v
-        except msgspec.DecodeError:
+        except _NOT_DECODABLE:
             return None
         return None if version in (None, WIRE_VERSION) else _version_reason(version)
+
+
+def _unreadable(raw: bytes, reason: str) -> Unreadable:
+    """The reason may quote the message, so it may hold anything, at any length."""
+    return Unreadable(raw, printable(reason[:REASON_LENGTH_MAX]))
 
 
 def _version_reason(version: object) -> str:

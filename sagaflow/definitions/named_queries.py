@@ -27,12 +27,19 @@ def load(package: str, name: str) -> Mapping[str, str]:
     _, *sections = ("\n" + text).split("\n" + _MARK)
     queries: dict[str, str] = {}
     for section in sections:
-        title, _, body = section.partition("\n")
+        title, *lines = section.split("\n")
         query_name = title.strip()
-        statement = body.strip().removesuffix(";")
+        statement = _without_tail(lines)
         if not query_name.isidentifier() or query_name in queries or not statement:
             raise ValueError(f"{package}/{name}: {query_name!r} must be a new name with a statement under it")
         queries[query_name] = f"{_MARK}{query_name}\n{statement}"
     if not queries:
         raise ValueError(f"{package}/{name}: no statement is marked with {_MARK!r}")
     return MappingProxyType(queries)
+
+
+def _without_tail(lines: list[str]) -> str:
+    """The statement alone: comments below it are about what follows it in the file."""
+    while lines and (not lines[-1].strip() or lines[-1].startswith("--")):
+        lines = lines[:-1]
+    return "\n".join(lines).strip().removesuffix(";").rstrip()

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 from uuid import UUID
 
+import msgspec
+
 from sagaflow.core.plan import is_name
 from sagaflow.definitions.payloads import PayloadType
 from sagaflow.definitions.retry import DEFAULT_RETRY, Retry
@@ -165,6 +167,7 @@ class ExternalStep(ParticipantStep[Tx, C, R, P]):
 
 class _StepDecorator(Generic[Tx]):
     def __init__(self, participant: Participant[Tx], name: str, retry: Retry, no_compensation: str | None) -> None:
+        _expect(isinstance(name, str), f'{participant.name}: give the decorator a name, such as step("reserve_stock")')
         self._participant = participant
         self._name = name
         self._retry = retry
@@ -268,15 +271,20 @@ class _Types:
 def _types_of(function: Callable[..., Any], where: str) -> _Types:
     _expect(inspect.iscoroutinefunction(function), f"{where}: its function must be `async def`")
     try:
-        hints = typing.get_type_hints(function)
-    except (NameError, TypeError) as error:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:
         raise DefinitionError(
             f"{where}: its annotations cannot be read ({error}); import what they name at run time, not only "
             "under TYPE_CHECKING"
         ) from error
-    names = list(inspect.signature(function).parameters)
+    parameters = inspect.signature(function).parameters
+    _expect(
+        all(parameter.kind in _BY_POSITION for parameter in parameters.values()),
+        f"{where}: its arguments are given by position; do without `*` and `**`",
+    )
+    names = list(parameters)
     for name in [*names, "return"]:
-        _expect(name in hints, f"{where}: annotate {'the result' if name == 'return' else name!r}")
+        _expect(name in hints, f"{where}: annotate {'the result' if name == 'return' else repr(name)}")
     _expect(bool(names), f"{where}: its function must take the command")
     context = [name for name in names if _is_context(hints[name])]
     _expect(context in ([], names[-1:]), f"{where}: the StepContext comes last")
@@ -285,12 +293,19 @@ def _types_of(function: Callable[..., Any], where: str) -> _Types:
     return _Types(others[0], others[1] if len(others) > 1 else None, len(others) - 1, bool(context), hints["return"])
 
 
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
 def _is_context(hint: Any) -> bool:
     return hint is StepContext or typing.get_origin(hint) is StepContext
 
 
 def _admits_none(hint: Any) -> bool:
-    return hint in (Any, object, None, type(None)) or type(None) in typing.get_args(hint)
+    try:
+        msgspec.convert(None, hint)
+    except (msgspec.ValidationError, TypeError):
+        return False
+    return True
 
 
 def _expect(fine: bool, otherwise: str) -> None:

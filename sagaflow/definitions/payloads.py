@@ -11,8 +11,9 @@ import re
 from typing import Any, Generic, TypeVar
 
 import msgspec
+from msgspec.inspect import CustomType, type_info
 
-from sagaflow.definitions.limits import DEPTH_MAX, PAYLOAD_BYTES_MAX
+from sagaflow.definitions.limits import DEPTH_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX
 from sagaflow.errors import DefinitionError, PayloadError
 
 T = TypeVar("T")
@@ -21,18 +22,35 @@ NULL = b"null"
 
 
 def _encode_foreign(value: Any) -> Any:
+    if isinstance(value, msgspec.Raw):
+        return msgspec.json.decode(value)
     if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
+        dumped = value.model_dump(mode="json", by_alias=True, round_trip=True)
+        return _in_order(value.model_dump(by_alias=True, round_trip=True), dumped)
     raise NotImplementedError(f"values of {type(value).__qualname__} cannot be encoded as JSON")
 
 
+def _in_order(plain: Any, dumped: Any) -> Any:
+    """What pydantic has dumped, with an order for sets: it dumps them as they happen to lie in memory."""
+    match plain, dumped:
+        case (set() | frozenset(), list()):
+            return sorted(dumped, key=msgspec.json.encode)
+        case (dict(), dict()) if len(plain) == len(dumped):
+            return dict(zip(dumped, map(_in_order, plain.values(), dumped.values()), strict=True))
+        case (list() | tuple(), list()) if len(plain) == len(dumped):
+            return list(map(_in_order, plain, dumped))
+    return dumped
+
+
 def _decode_foreign(declared: Any, value: Any) -> Any:
-    if hasattr(declared, "model_validate"):
-        return declared.model_validate(value)
-    raise NotImplementedError(f"JSON cannot be decoded as {declared.__qualname__}")
-
-
-_ENCODER = msgspec.json.Encoder(enc_hook=_encode_foreign, order="deterministic")
+    if not hasattr(declared, "model_validate_json"):
+        raise NotImplementedError(f"JSON cannot be decoded as {declared.__qualname__}")
+    try:
+        return declared.model_validate_json(msgspec.json.encode(value))
+    except ValueError as error:
+        problems: Any = error
+        told = [f"{one['msg']} - at `{'.'.join(['$', *map(str, one['loc'])])}`" for one in problems.errors()]
+        raise ValueError("; ".join(told)) from error
 
 
 def encode(value: object) -> bytes:
@@ -42,7 +60,8 @@ def encode(value: object) -> bytes:
         PayloadError: it cannot be encoded, or is over the limit of size or depth.
     """
     try:
-        encoded = _ENCODER.encode(value)
+        plain = msgspec.to_builtins(value, str_keys=True, enc_hook=_encode_foreign, order="deterministic")
+        encoded = msgspec.json.encode(plain)
     except (TypeError, ValueError, NotImplementedError, RecursionError) as error:
         raise PayloadError(f"a {type(value).__qualname__} cannot be sent: {error}") from error
     if len(encoded) > PAYLOAD_BYTES_MAX:
@@ -50,8 +69,8 @@ def encode(value: object) -> bytes:
             f"a {type(value).__qualname__} of {len(encoded)} bytes is over the limit of {PAYLOAD_BYTES_MAX}; "
             "keep the bulk elsewhere and send where it is"
         )
-    if is_too_deep(encoded):
-        raise PayloadError(f"a {type(value).__qualname__} is nested more than {DEPTH_MAX} deep; flatten it")
+    if is_too_deep(encoded, PAYLOAD_DEPTH_MAX):
+        raise PayloadError(f"a {type(value).__qualname__} is nested more than {PAYLOAD_DEPTH_MAX} deep; flatten it")
     return encoded
 
 
@@ -59,15 +78,21 @@ class PayloadType(Generic[T]):
     """One declared type of payloads.
 
     Raises:
-        DefinitionError: msgspec cannot handle the type.
+        DefinitionError: values of this type cannot be made from JSON.
     """
 
     def __init__(self, declared: type[T]) -> None:
         self.declared = declared
         try:
             self._decoder = msgspec.json.Decoder(declared, dec_hook=_decode_foreign)
-        except TypeError as error:
+            is_foreign = isinstance(type_info(declared), CustomType)
+        except (TypeError, NameError, AttributeError, SyntaxError) as error:  # all but the first: of annotations
             raise DefinitionError(f"{declared!r} cannot be used as a payload type: {error}") from error
+        if is_foreign and not hasattr(declared, "model_validate_json"):
+            raise DefinitionError(
+                f"{declared!r} cannot be used as a payload type: it is none of the types that have a form in JSON; "
+                "make it a dataclass, a msgspec struct or a pydantic model"
+            )
 
     def decode(self, encoded: bytes | msgspec.Raw) -> T:
         """The value.
@@ -90,16 +115,16 @@ def digest(encoded: bytes) -> bytes:
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|([\[{])|([\]}])')
 
 
-def is_too_deep(encoded: bytes | memoryview) -> bool:
+def is_too_deep(encoded: bytes | memoryview, limit: int = DEPTH_MAX) -> bool:
     """Whether JSON text is nested deeper than the limit, without decoding it."""
     text = bytes(encoded)
-    if text.count(b"[") + text.count(b"{") <= DEPTH_MAX:
+    if text.count(b"[") + text.count(b"{") <= limit:
         return False
     depth = 0
     for token in _BRACKETS.finditer(text):
         if token[1]:
             depth += 1
-            if depth > DEPTH_MAX:
+            if depth > limit:
                 return True
         elif token[2]:
             depth -= 1

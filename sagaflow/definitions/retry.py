@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,8 +14,12 @@ from tenacity import (
     stop_never,
     wait_random_exponential,
 )
+from tenacity.stop import stop_base
 
-from sagaflow.errors import RetryLater
+from sagaflow.definitions.limits import RETRY_AFTER_SECONDS_MAX
+from sagaflow.errors import DefinitionError, RetryLater
+
+log = logging.getLogger("sagaflow.retry")
 
 StopPolicy = Callable[[RetryCallState], bool]
 WaitPolicy = Callable[[RetryCallState], float]
@@ -33,22 +38,47 @@ class Retry:
     `on=retry_if_exception_type(TimeoutError)`. The coordinator keeps the time, so a delay costs nothing
     and outlives this process; the budget of the saga's step bounds the attempts in any case. By default
     every exception is retried with a random delay that grows from tenths of a second to 30 s.
+
+    Raises:
+        DefinitionError: `stop` needs to know how much time has passed, as `stop_after_delay` does.
     """
 
     stop: StopPolicy = stop_never
     wait: WaitPolicy = _GROWING_DELAY
     on: RetryPolicy = _ANY_EXCEPTION
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.stop, stop_base):
+            return  # a function of the user's own
+        try:
+            self.stop(_state(1, Exception()))
+        except RuntimeError as error:  # what tenacity says if the time is not known
+            raise DefinitionError(
+                "a retry policy is told the attempt and its error, not the time since the first attempt; "
+                "use stop_after_attempt, or the budget of the saga's step"
+            ) from error
+
     def delay_seconds(self, attempt: int, error: Exception) -> float | None:
         """The seconds until the attempt after this one; None: there is to be none."""
         if isinstance(error, RetryLater):
-            return max(0.0, error.seconds)
-        state = RetryCallState(_NO_CALL, None, (), {})
-        state.attempt_number = attempt
-        state.outcome = Future.construct(attempt, error, has_exception=True)
-        if not self.on(state) or self.stop(state):
-            return None
-        return float(self.wait(state))
+            return _bounded(error.seconds)
+        state = _state(attempt, error)
+        try:
+            return None if not self.on(state) or self.stop(state) else _bounded(self.wait(state))
+        except Exception:
+            log.exception("a retry policy failed; the attempt is made again after the default delay")
+            return _GROWING_DELAY(state)
+
+
+def _state(attempt: int, error: Exception) -> RetryCallState:
+    state = RetryCallState(_NO_CALL, None, (), {})
+    state.attempt_number = attempt
+    state.outcome = Future.construct(attempt, error, has_exception=True)
+    return state
+
+
+def _bounded(seconds: float) -> float:
+    return min(max(0.0, seconds), RETRY_AFTER_SECONDS_MAX)
 
 
 DEFAULT_RETRY = Retry()

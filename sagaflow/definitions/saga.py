@@ -247,12 +247,22 @@ class Saga(Generic[InputT]):
         return self._plan_of(self._drafts)
 
     def command(self, step: str, saga_input: bytes, replies: Mapping[str, bytes]) -> bytes:
-        """The encoded command of a step, from the encoded input and replies; calls the user's function."""
+        """The encoded command of a step, from the encoded input and replies; calls the user's function.
+
+        It is shown the replies of the steps that it comes after: others may or may not be there yet.
+        """
+        places, behind = self.plan.index, self.plan.behind
+        before = {name: reply for name, reply in replies.items() if places[step] in behind[places[name]]}
         return payloads.encode(
-            self._steps[step].function(self.input_type.decode(saga_input), Replies.of_encoded(replies))
+            self._steps[step].function(self.input_type.decode(saga_input), Replies.of_encoded(before))
         )
 
     def _decorator(self, address: str, reply: Any, options: _Options) -> Callable[[Any], SagaStep[InputT, Any, Any]]:
+        if not isinstance(address, str):
+            raise DefinitionError(
+                f'saga {self.name}: give the decorator the address of the step, such as step("inventory.reserve_stock")'
+            )
+
         def decorate(function: Callable[[InputT, Replies], Any]) -> SagaStep[InputT, Any, Any]:
             _check_function(self, address, function)
             draft = self._draft(address, options)
@@ -276,13 +286,14 @@ class Saga(Generic[InputT]):
                 f"saga {self.name}: {address!r} is no address of a step; write participant.handler, such as "
                 "inventory.reserve_stock"
             )
-        return _Draft(options.name or address, participant, handler, self._after(address, options.after), options)
+        name = address if options.name is None else options.name
+        return _Draft(name, participant, handler, self._after(address, options.after), options)
 
     def _after(self, address: str, after: After) -> tuple[str, ...]:
         if after is None:
             return (self._drafts[-1].name,) if self._drafts else ()
-        befores = [after] if isinstance(after, SagaStep) else list(after)
-        for before in befores:
+        names = []
+        for before in after if isinstance(after, list | tuple) else [after]:
             if not isinstance(before, SagaStep):
                 raise DefinitionError(
                     f"saga {self.name}, step {address}: `after` holds {before!r}; name the decorated functions of "
@@ -293,14 +304,15 @@ class Saga(Generic[InputT]):
                     f"saga {self.name}, step {address}: it comes after {before.name}, which is a step of saga "
                     f"{before.saga}; name one of this saga, or drop it from `after`"
                 )
-        return tuple(before.name for before in befores)
+            names.append(before.name)
+        return tuple(names)
 
     def _plan_of(self, drafts: Sequence[_Draft]) -> Plan:
         behind_pivot: set[str] = set()
         steps = []
         for draft in drafts:
             is_behind = any(name in behind_pivot for name in draft.after)
-            kind = draft.options.kind or (StepKind.RETRIABLE if is_behind else StepKind.COMPENSATABLE)
+            kind = StepKind(draft.options.kind or (StepKind.RETRIABLE if is_behind else StepKind.COMPENSATABLE))
             if is_behind or kind is StepKind.PIVOT:
                 behind_pivot.add(draft.name)
             steps.append(draft.planned(kind))
@@ -368,7 +380,7 @@ def _check_function(saga: Saga[Any], address: str, function: Callable[..., Any])
         )
     try:
         inspect.signature(function).bind(None, None)
-    except TypeError:
+    except (TypeError, ValueError):  # ValueError: a builtin that has no signature
         raise DefinitionError(
             f"saga {saga.name}, step {address}: its function must take two arguments, the input of the saga and "
             "the replies"

@@ -13,7 +13,7 @@ from typing import Any, Generic, Self, TypeVar
 from uuid import UUID
 
 from sagaflow.core.plan import is_name
-from sagaflow.core.state import Cause, SagaStatus, initial
+from sagaflow.core.state import SETTLED, Cause, SagaStatus, initial
 from sagaflow.definitions import ids, payloads
 from sagaflow.definitions.limits import KEY_LENGTH_MAX
 from sagaflow.definitions.messages import CancelRequest, Notice, OutcomeRequest, Reply, Request, StartRequest
@@ -258,12 +258,16 @@ class Coordinator:
 
     def operator(self, actor: str) -> Operator:
         """What a person can do about sagas, in the name of `actor`."""
-        return Operator(self._store, actor, after=self._upkeep.nudge)
+        return Operator(self._store, actor, tell=self._repaired)
 
     # How it is done.
 
     def _intake(self, kind: Any, queue: QueueKind, name: str, take: Callable[[Any, Receipt], None]) -> Intake[Any]:
         return Intake(kind, Address(queue, name), take=take, keep=self._store.put_aside, transport=self._transport)
+
+    def _repaired(self, saga_id: UUID, status: SagaStatus, watchers: Sequence[Watcher]) -> None:
+        self._upkeep.nudge()
+        self._engine.tell({saga_id: status} if status in SETTLED else {}, watchers)
 
     async def _wake(self, due: Due) -> None:
         await self._engine.inputs.has_room()

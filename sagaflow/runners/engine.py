@@ -176,11 +176,14 @@ class Engine:
             _accept(start, record)
         if batch.wake_after_seconds:
             self._expect(min(batch.wake_after_seconds))
-        for saga_id, status in batch.settled.items():
+        self.tell(batch.settled, batch.watchers)
+        self._outbox.put(batch.letters, [one.receipt for one in inputs if isinstance(one, ReplyArrived)])
+
+    def tell(self, settled: Mapping[UUID, SagaStatus], watchers: Sequence[Watcher]) -> None:
+        """Tell those who wait for sagas, here and elsewhere, that these have ended or are stuck."""
+        for saga_id, status in settled.items():
             self._watches.settled(saga_id, status)
-        notices = [self._notice(watcher, batch.settled[watcher.saga_id]) for watcher in batch.watchers]
-        receipts = [one.receipt for one in inputs if isinstance(one, ReplyArrived)]
-        self._outbox.put([*batch.letters, *notices], receipts)
+        self._outbox.put([_notice(watcher, settled[watcher.saga_id]) for watcher in watchers])
 
     # Sagas that begin.
 
@@ -278,9 +281,9 @@ class Engine:
         log.error("a reply is put aside: %s", printable(reason))
         return PutAside(source, reason, write(reply)[:PUT_ASIDE_BYTES_MAX])
 
-    def _notice(self, watcher: Watcher, status: SagaStatus) -> Letter:
-        notice = Notice(saga_id=watcher.saga_id, status=status)
-        return Letter(Address(QueueKind.ANSWERS, watcher.address), write(notice))
+
+def _notice(watcher: Watcher, status: SagaStatus) -> Letter:
+    return Letter(Address(QueueKind.ANSWERS, watcher.address), write(Notice(saga_id=watcher.saga_id, status=status)))
 
 
 def _accept(start: Start, record: SagaRecord) -> None:

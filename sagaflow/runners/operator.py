@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from sagaflow.core.effects import IgnoredBecause
@@ -25,11 +25,13 @@ from sagaflow.core.state import OPEN, OpStatus, SagaStatus, by_name
 from sagaflow.definitions import payloads
 from sagaflow.definitions.limits import REASON_LENGTH_MAX
 from sagaflow.definitions.ports import SagaStore
-from sagaflow.definitions.records import SagaRecord
+from sagaflow.definitions.records import SagaRecord, Watcher
 from sagaflow.errors import NotPossible, SagaNotFound
 from sagaflow.runners.turns import Turn
 
 StepEvent = RetryRequested | SkipRequested | ReplyGiven
+
+Tell = Callable[[UUID, SagaStatus, Sequence[Watcher]], None]
 
 _DONE_TO_STEP = {RetryRequested: "retried", SkipRequested: "skipped", ReplyGiven: "given this reply"}
 
@@ -43,13 +45,14 @@ class Operator:
     Args:
         store: where they are kept.
         actor: who asks; it is written to the journal with the reason.
-        after: called when a request is committed.
+        tell: told what has become of a saga, and who watches it. Without it, those who wait for the saga
+            look again by themselves after a while.
     """
 
-    def __init__(self, store: SagaStore, actor: str, *, after: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, store: SagaStore, actor: str, *, tell: Tell | None = None) -> None:
         self._store = store
         self._actor = actor
-        self._after = after
+        self._tell = tell
         self._origin = f"operator@{socket.gethostname()}:{os.getpid()}"
 
     async def cancel(self, saga_id: UUID, *, reason: str) -> SagaStatus:
@@ -149,8 +152,9 @@ class Operator:
             )
             if turn.changed:
                 turn.leave_sending_to_others()
-                await tx.save([turn.change()], NO_PROCESS)
-        self._after()
+                watchers = await tx.save([turn.change()], NO_PROCESS)
+        if turn.changed and self._tell is not None:
+            self._tell(saga_id, turn.state.status, watchers)
         return turn.state.status, ignored
 
     async def _find(self, saga_id: UUID) -> tuple[SagaRecord, Plan]:

@@ -12,8 +12,8 @@ STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 async def until_stopped() -> signal.Signals:
     """Wait until this process is told to stop, by SIGTERM or by Ctrl-C; returns which of them it was.
 
-    A second signal is not waited for: it ends the process at once, which costs nothing but time, since
-    whatever was under way comes again. Must be called in the main thread.
+    From then on signals do again what they did before: a second one does not wait for the good order, which
+    costs nothing but time, since whatever was under way comes again. Must be called in the main thread.
 
     Example:
         async with serve(inventory, transport=transport, transactions=transactions):
@@ -26,10 +26,13 @@ async def until_stopped() -> signal.Signals:
         if not told.done():
             told.set_result(which)
 
+    handlers = {which: signal.getsignal(which) for which in STOP_SIGNALS}
     for which in STOP_SIGNALS:
         loop.add_signal_handler(which, tell, which)
     try:
         return await told
     finally:
-        for which in STOP_SIGNALS:
+        for which, handler in handlers.items():
             loop.remove_signal_handler(which)
+            if handler is not None:  # one that was not set by Python cannot be set by it
+                signal.signal(which, handler)

@@ -1,0 +1,1 @@
+"""How fast it is. See README.md here."""

@@ -1,0 +1,1 @@
+"""Inventory: knows what is in stock, and holds it for those who ask."""

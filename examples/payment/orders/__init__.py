@@ -1,0 +1,1 @@
+"""Orders: takes orders, and owns the saga that carries one through."""

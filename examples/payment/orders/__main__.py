@@ -1,0 +1,39 @@
+"""Orders as a process of its own. This is all that a service adds to itself to take part in sagas.
+
+    DATABASE_URL=postgresql://... BROKER_URL=amqp://... python -m payment.orders
+
+Its database has its own tables (schema.sql) beside those of sagaflow (`sagaflow db upgrade participant`).
+The saga that it owns runs in a process beside it:
+
+    sagaflow coordinator payment.orders.checkout:checkout --database postgresql://... --broker amqp://...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+
+from payment.orders.steps import orders
+from sagaflow import SagaflowError, serve, until_stopped
+from sagaflow.adapters.postgres import AsyncpgTransactions
+from sagaflow.adapters.rabbitmq import RabbitTransport
+
+
+async def main() -> None:
+    """Serve until told to stop, then finish what was begun."""
+    transport = RabbitTransport(os.environ["BROKER_URL"], namespace=os.environ.get("BROKER_NAMESPACE", "sagaflow"))
+    async with (
+        AsyncpgTransactions.connect(os.environ["DATABASE_URL"]) as transactions,
+        serve(orders, transport=transport, transactions=transactions),
+    ):
+        await until_stopped()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    try:
+        asyncio.run(main())
+    except SagaflowError as error:
+        sys.exit(f"orders: {error}")

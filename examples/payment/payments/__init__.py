@@ -1,0 +1,1 @@
+"""Payments: takes money from cards and gives it back, through the gateway of another company."""

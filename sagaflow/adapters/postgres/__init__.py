@@ -1,0 +1,17 @@
+"""PostgreSQL: the store of coordinators, the transactions of participants, and the tables of both."""
+
+from sagaflow.adapters.postgres.migrations import Line, MigrationStatus, sql, status, upgrade
+from sagaflow.adapters.postgres.pool import connect
+from sagaflow.adapters.postgres.store import PostgresStore
+from sagaflow.adapters.postgres.transactions import AsyncpgTransactions
+
+__all__ = [
+    "AsyncpgTransactions",
+    "Line",
+    "MigrationStatus",
+    "PostgresStore",
+    "connect",
+    "sql",
+    "status",
+    "upgrade",
+]

@@ -1,0 +1,278 @@
+-- Every statement of the store. The tables, and the order in which locks are taken, are explained in
+-- migrations/coordinator/0001_tables.sql.
+--
+-- Batches come as arrays, one for each column, and each batch is one statement. JSON is passed and read as
+-- text, because a connection may have codecs of its own.
+
+-- name: begin
+-- A transaction in which each statement sees what was committed before it, whatever the database's default.
+BEGIN ISOLATION LEVEL READ COMMITTED;
+
+-- name: commit
+-- The answer is ROLLBACK if a statement had failed before.
+COMMIT;
+
+-- name: rollback
+ROLLBACK;
+
+-- name: clock
+SELECT clock_timestamp() AS now;
+
+-- name: add_plans
+-- Keep plans; those that are known stay as they are.
+INSERT INTO sagaflow.plan (hash, saga, version, body)
+SELECT hash, saga, version, body::json
+FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[]) AS new (hash, saga, version, body)
+ORDER BY hash
+ON CONFLICT (hash) DO NOTHING;
+
+-- name: plans
+SELECT body::text AS body FROM sagaflow.plan WHERE hash = ANY($1::text[]) ORDER BY hash;
+
+-- name: insert
+-- Write new sagas with their first journal rows and payloads, and put them on the agenda. Those whose key is
+-- taken are left out; waits for a transaction that is taking one now. Returns the ids of those written.
+WITH written AS (
+    INSERT INTO sagaflow.saga (
+        id, started_at, secret, input_digest, plan_hash, saga, key, coordinator, traceparent,
+        version, updated_at, ended_at, wake_at, owner, status, state, timers
+    )
+    SELECT id, clock_timestamp(), secret, input_digest, plan_hash, saga, key, coordinator, traceparent,
+        version, clock_timestamp(), CASE WHEN ended THEN clock_timestamp() END, wake_at, $1, status,
+        state::json, timers::json
+    FROM unnest(
+        $2::uuid[], $3::bytea[], $4::bytea[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+        $10::integer[], $11::boolean[], $12::timestamptz[], $13::text[], $14::text[], $15::text[]
+    ) AS new (
+        id, secret, input_digest, plan_hash, saga, key, coordinator, traceparent,
+        version, ended, wake_at, status, state, timers
+    )
+    ORDER BY key, saga
+    ON CONFLICT (key, saga) DO NOTHING
+    RETURNING id, coordinator, ended_at, wake_at
+), journaled AS (
+    INSERT INTO sagaflow.journal (
+        saga_id, seq, status, event, commands, ignored, error, origin, actor, reason, traceparent
+    )
+    SELECT saga_id, seq, status, event::json, commands::json, ignored, error::json, origin, actor, reason,
+        traceparent
+    FROM unnest(
+        $17::uuid[], $18::integer[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::text[],
+        $25::text[], $26::text[], $27::text[]
+    ) AS entry (saga_id, seq, status, event, commands, ignored, error, origin, actor, reason, traceparent)
+    WHERE saga_id IN (SELECT id FROM written)
+), kept AS (
+    INSERT INTO sagaflow.payload (saga_id, step, kind, round, body)
+    SELECT saga_id, step, kind, round, body
+    FROM unnest($28::uuid[], $29::text[], $30::text[], $31::integer[], $32::bytea[])
+        AS new (saga_id, step, kind, round, body)
+    WHERE saga_id IN (SELECT id FROM written)
+), scheduled AS (
+    INSERT INTO sagaflow.agenda (saga_id, coordinator, due_at, resend)
+    SELECT id, coordinator, coalesce(wake_at, 'infinity'), id = ANY($16::uuid[])
+    FROM written
+    WHERE ended_at IS NULL
+)
+SELECT id FROM written;
+
+-- name: find_by_key
+-- The sagas of these keys.
+SELECT id, saga, key, coordinator, plan_hash, secret, traceparent, input_digest, version, state::text AS state,
+    timers::text AS timers, wake_at, started_at, updated_at
+FROM sagaflow.saga
+WHERE (key, saga) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+ORDER BY id;
+
+-- name: find
+SELECT id, saga, key, coordinator, plan_hash, secret, traceparent, input_digest, version, state::text AS state,
+    timers::text AS timers, wake_at, started_at, updated_at
+FROM sagaflow.saga
+WHERE id = ANY($1::uuid[])
+ORDER BY id;
+
+-- name: load
+-- The same, locked in the order of their ids.
+SELECT id, saga, key, coordinator, plan_hash, secret, traceparent, input_digest, version, state::text AS state,
+    timers::text AS timers, wake_at, started_at, updated_at
+FROM sagaflow.saga
+WHERE id = ANY($1::uuid[])
+ORDER BY id
+FOR NO KEY UPDATE;
+
+-- name: list_all
+-- The latest sagas of a name, a key and some statuses; null does not restrict.
+SELECT id, saga, key, coordinator, plan_hash, secret, traceparent, input_digest, version, state::text AS state,
+    timers::text AS timers, wake_at, started_at, updated_at
+FROM sagaflow.saga
+WHERE ($1::text IS NULL OR saga = $1)
+    AND ($2::text IS NULL OR key = $2)
+    AND ($3::text[] IS NULL OR status = ANY($3))
+ORDER BY id DESC
+LIMIT $4;
+
+-- name: list_open
+-- The same for statuses of sagas that have not ended: however many have, only the others are looked at.
+SELECT id, saga, key, saga.coordinator, plan_hash, secret, traceparent, input_digest, version,
+    state::text AS state, timers::text AS timers, wake_at, started_at, updated_at
+FROM sagaflow.agenda JOIN sagaflow.saga ON saga.id = agenda.saga_id
+WHERE ($1::text IS NULL OR saga = $1)
+    AND ($2::text IS NULL OR key = $2)
+    AND status = ANY($3::text[])
+ORDER BY agenda.saga_id DESC
+LIMIT $4;
+
+-- name: journal
+SELECT saga_id, seq, at, status, event::text AS event, commands::text AS commands, ignored, error::text AS error,
+    origin, actor, reason, traceparent
+FROM sagaflow.journal
+WHERE saga_id = $1
+ORDER BY seq;
+
+-- name: payloads
+SELECT saga_id, step, kind, round, body
+FROM sagaflow.payload
+WHERE saga_id = ANY($1::uuid[])
+ORDER BY saga_id, step, kind, round;
+
+-- name: save
+-- Write sagas whose version is still the expected one, with their journal rows and payloads; of the others,
+-- nothing. Their agenda rows go, move, or stay. Returns the ids of those written, and who watches those that
+-- have ended or are stuck now.
+WITH saved AS (
+    UPDATE sagaflow.saga AS saga
+    SET version = change.version, updated_at = clock_timestamp(),
+        ended_at = CASE WHEN change.ended THEN clock_timestamp() END,
+        wake_at = change.wake_at, owner = $1, status = change.status,
+        state = change.state::json, timers = change.timers::json
+    FROM unnest(
+        $2::uuid[], $3::integer[], $4::integer[], $5::boolean[], $6::timestamptz[], $7::text[], $8::text[],
+        $9::text[], $10::boolean[], $11::boolean[]
+    ) AS change (
+        id, expected_version, version, ended, wake_at, status, state, timers, wake_changed, resend
+    )
+    WHERE saga.id = change.id AND saga.version = change.expected_version
+    RETURNING saga.id, saga.status, saga.wake_at, change.ended, change.wake_changed, change.resend
+), journaled AS (
+    INSERT INTO sagaflow.journal (
+        saga_id, seq, status, event, commands, ignored, error, origin, actor, reason, traceparent
+    )
+    SELECT saga_id, seq, status, event::json, commands::json, ignored, error::json, origin, actor, reason,
+        traceparent
+    FROM unnest(
+        $12::uuid[], $13::integer[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[],
+        $20::text[], $21::text[], $22::text[]
+    ) AS entry (saga_id, seq, status, event, commands, ignored, error, origin, actor, reason, traceparent)
+    WHERE saga_id IN (SELECT id FROM saved)
+), kept AS (
+    INSERT INTO sagaflow.payload (saga_id, step, kind, round, body)
+    SELECT saga_id, step, kind, round, body
+    FROM unnest($23::uuid[], $24::text[], $25::text[], $26::integer[], $27::bytea[])
+        AS new (saga_id, step, kind, round, body)
+    WHERE saga_id IN (SELECT id FROM saved)
+), finished AS (
+    DELETE FROM sagaflow.agenda USING saved WHERE agenda.saga_id = saved.id AND saved.ended
+), moved AS (
+    UPDATE sagaflow.agenda AS agenda
+    SET due_at = CASE WHEN saved.wake_changed THEN coalesce(saved.wake_at, 'infinity') ELSE agenda.due_at END,
+        resend = CASE WHEN saved.wake_changed THEN saved.resend ELSE agenda.resend END,
+        watchers = CASE WHEN saved.status = 'STUCK' THEN '{}' ELSE agenda.watchers END
+    FROM saved
+    WHERE agenda.saga_id = saved.id AND NOT saved.ended
+        AND (saved.wake_changed OR (saved.status = 'STUCK' AND agenda.watchers <> '{}'))
+)
+-- The agenda as it was before this statement. It cannot have changed since: that needs the lock on the saga.
+SELECT saved.id, agenda.watchers
+FROM saved LEFT JOIN sagaflow.agenda
+    ON agenda.saga_id = saved.id AND (saved.ended OR saved.status = 'STUCK');
+
+-- name: resent
+-- A process has what these sagas have in flight; they are to be looked at again at another time.
+WITH seen AS (
+    UPDATE sagaflow.saga AS saga
+    SET owner = $1, wake_at = later.wake_at
+    FROM unnest($2::uuid[], $3::timestamptz[]) AS later (id, wake_at)
+    WHERE saga.id = later.id AND saga.ended_at IS NULL
+    RETURNING saga.id, saga.wake_at
+)
+UPDATE sagaflow.agenda AS agenda
+SET due_at = coalesce(seen.wake_at, 'infinity'), resend = false
+FROM seen
+WHERE agenda.saga_id = seen.id;
+
+-- name: watch
+-- Remember who watches sagas that are locked and have not ended; an address is remembered once.
+UPDATE sagaflow.agenda AS agenda
+SET watchers = agenda.watchers || ARRAY(
+    SELECT address FROM unnest(new.addresses) AS address WHERE address <> ALL (agenda.watchers)
+)
+FROM (
+    SELECT saga_id, array_agg(DISTINCT address) AS addresses
+    FROM unnest($1::uuid[], $2::text[]) AS watcher (saga_id, address)
+    GROUP BY saga_id
+) AS new
+WHERE agenda.saga_id = new.saga_id AND NOT agenda.watchers @> new.addresses;
+
+-- name: claim_due
+-- Sagas whose time has come, earliest first; nobody else is given them for so many seconds. Never waits.
+-- The clock is asked in a subquery, once: asked for every row, it could not be looked up in the index.
+WITH picked AS MATERIALIZED (
+    SELECT saga_id, due_at, resend
+    FROM sagaflow.agenda
+    WHERE coordinator = $1 AND due_at <= (SELECT clock_timestamp())
+    ORDER BY due_at
+    LIMIT $2
+    FOR UPDATE SKIP LOCKED
+), held AS (
+    UPDATE sagaflow.agenda AS agenda
+    SET due_at = clock_timestamp() + make_interval(secs => $3)
+    FROM picked
+    WHERE agenda.saga_id = picked.saga_id
+)
+SELECT saga_id, resend FROM picked ORDER BY due_at, saga_id;
+
+-- name: keep_lease
+INSERT INTO sagaflow.process AS process (coordinator, id, lease_until)
+VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))
+ON CONFLICT (coordinator, id) DO UPDATE SET lease_until = excluded.lease_until;
+
+-- name: drop_lease
+DELETE FROM sagaflow.process WHERE coordinator = $1 AND id = $2;
+
+-- name: lapsed
+-- The processes whose lease has lapsed.
+SELECT id FROM sagaflow.process WHERE coordinator = $1 AND lease_until <= clock_timestamp() ORDER BY id;
+
+-- name: orphan
+-- Some open sagas of these processes, after an id, in the order of their ids: they are due now, to be sent
+-- again, and nobody's until somebody does. So two that take over at once do not take the same.
+WITH page AS MATERIALIZED (
+    SELECT saga.id
+    FROM sagaflow.agenda JOIN sagaflow.saga ON saga.id = agenda.saga_id
+    WHERE agenda.coordinator = $1 AND agenda.saga_id > $3
+        AND saga.owner = ANY($2::uuid[]) AND saga.ended_at IS NULL
+    ORDER BY saga.id
+    LIMIT $4
+    FOR NO KEY UPDATE OF saga
+), orphaned AS (
+    UPDATE sagaflow.saga AS saga
+    SET owner = '00000000-0000-0000-0000-000000000000', wake_at = clock_timestamp()
+    FROM page
+    WHERE saga.id = page.id
+), due AS (
+    UPDATE sagaflow.agenda AS agenda
+    SET due_at = clock_timestamp(), resend = true
+    FROM page
+    WHERE agenda.saga_id = page.id
+)
+SELECT id FROM page ORDER BY id;
+
+-- name: forget_lapsed
+-- Forget processes, unless they have come back to life.
+DELETE FROM sagaflow.process WHERE coordinator = $1 AND id = ANY($2::uuid[]) AND lease_until <= clock_timestamp();
+
+-- name: put_aside
+INSERT INTO sagaflow.put_aside (source, reason, body)
+SELECT source, reason, body FROM unnest($1::text[], $2::text[], $3::bytea[]) AS message (source, reason, body);
+
+-- name: list_put_aside
+SELECT at, source, reason, body FROM sagaflow.put_aside ORDER BY id DESC LIMIT $1;

@@ -1,0 +1,120 @@
+"""A pool whose connections are lent out, with whatever goes wrong explained."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from sagaflow.adapters.postgres.failures import DRIVER_ERRORS, READ_ONLY, explain
+from sagaflow.adapters.postgres.pool import COMMAND_SECONDS
+from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
+from sagaflow.definitions.records import PutAside
+
+AnyConnection: TypeAlias = asyncpg.Connection | PoolConnectionProxy
+
+ACQUIRE_SECONDS: Final = 10.0
+"""How long to wait for a connection of the pool."""
+
+
+class Database:
+    """Lends the connections of a pool. `mend` says what to do if the tables are not as they should be."""
+
+    def __init__(self, pool: asyncpg.Pool, mend: str) -> None:
+        self.pool = pool
+        self.mend = mend
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncIterator[PoolConnectionProxy]:
+        """A connection, until it is left."""
+        async with self.explaining():
+            connection = await self.pool.acquire(timeout=ACQUIRE_SECONDS)
+        try:
+            yield connection
+        finally:
+            async with self.explaining():
+                await self.pool.release(connection)
+
+    async def fetch(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
+        """The rows of one statement, which is a transaction by itself."""
+        async with self.lend() as connection:
+            return await self.fetch_by(connection, query, *arguments)
+
+    async def fetch_by(self, connection: AnyConnection, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
+        """The rows of one statement on a connection."""
+        async with self.explaining(connection):
+            return await connection.fetch(query, *arguments, timeout=COMMAND_SECONDS)
+
+    async def execute_by(self, connection: AnyConnection, statement: str) -> str:
+        """What the server says of a statement that has no arguments and gives no rows."""
+        async with self.explaining(connection):
+            return await connection.execute(statement, timeout=COMMAND_SECONDS)
+
+    @asynccontextmanager
+    async def explaining(self, connection: AnyConnection | None = None) -> AsyncIterator[None]:
+        """Around calls of the driver. A server that has become read-only is left: connections are made anew."""
+        try:
+            async with explaining(self.mend, connection):
+                yield
+        except Exception as error:
+            cause = error.__cause__
+            if isinstance(cause, asyncpg.PostgresError) and cause.sqlstate == READ_ONLY:
+                await self.pool.expire_connections()
+            raise
+
+    async def put_aside(self, query: str, messages: Sequence[PutAside]) -> None:
+        """Keep messages, cut to the bound."""
+        await self.fetch(
+            query,
+            [text(message.source) for message in messages],
+            [text(message.reason) for message in messages],
+            [message.body[:PUT_ASIDE_BYTES_MAX] for message in messages],
+        )
+
+    async def list_put_aside(self, query: str, limit: int) -> Sequence[PutAside]:
+        """The latest messages, the last one first."""
+        return [PutAside(**row) for row in await self.fetch(query, limit)]
+
+
+@asynccontextmanager
+async def explaining(mend: str, connection: AnyConnection | None = None) -> AsyncIterator[None]:
+    """Around calls of the driver: what goes wrong is raised as an error of sagaflow, if it is the fault of
+    the server or of its tables.
+
+    Raises:
+        Unavailable: the server or the connection is gone, or could not do it now.
+        SchemaError: the tables are not as they should be; `mend` says what to do.
+    """
+    try:
+        yield
+    except DRIVER_ERRORS as error:
+        explained = explain(error, lost=connection is not None and is_lost(connection), mend=mend)
+        if explained is None:
+            raise
+        raise explained from error
+
+
+def is_lost(connection: AnyConnection) -> bool:
+    """Whether nothing can be asked by this connection any more."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True  # the pool has taken it back because it broke
+
+
+def text(value: str) -> str:
+    """Text as PostgreSQL can keep it, which is without NUL."""
+    return value.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
+def optional_text(value: str | None) -> str | None:
+    """The same, if there is any."""
+    return None if value is None else text(value)
+
+
+def columns(rows: Sequence[Sequence[Any]], width: int) -> Sequence[Sequence[Any]]:
+    """Rows as columns, for `unnest`."""
+    return tuple(zip(*rows, strict=True)) if rows else ((),) * width

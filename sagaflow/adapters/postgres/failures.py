@@ -1,0 +1,75 @@
+"""What PostgreSQL and the way to it report, in the words of sagaflow: one line, and never a password."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import asyncpg
+
+from sagaflow.errors import SagaflowError, SchemaError, Unavailable
+
+DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""All that the driver raises. OSError stands for the network and, since Python 3.11, for TimeoutError."""
+
+_UNAVAILABLE_CLASSES: Final = (
+    "08",  # the connection failed
+    "53",  # the server is out of something
+    "57P",  # it is stopping, starting or was crashed, or dropped the connection or the database
+)
+_UNAVAILABLE: Final = {
+    "25P03",  # the transaction was idle for too long, and the connection was closed for it
+    "28000",  # this role may not connect
+    "28P01",  # wrong password
+    "3D000",  # no such database
+    "40001",  # could not be serialised
+    "40003",  # it is not known whether the statement was done
+    "40P01",  # deadlock
+    "55P03",  # a lock was not to be had in time
+    "57014",  # the statement took too long
+}
+READ_ONLY: Final = "25006"
+"""The server is a standby, or was made read-only: connections that were made before are of no use."""
+
+_WRONG_TABLES: Final = {
+    "3F000",  # no such schema
+    "42501",  # no right to use it
+    "42703",  # no such column
+    "42P01",  # no such table
+}
+
+
+def explain(error: Exception, *, lost: bool = False, where: str = "PostgreSQL", mend: str = "") -> SagaflowError | None:
+    """The error to raise instead of one of `DRIVER_ERRORS`, or None if neither the server nor its tables are
+    at fault.
+
+    Args:
+        error: what was reported.
+        lost: whether the connection is gone, which explains whatever was reported.
+        where: which server, as it may be shown.
+        mend: what to do if the tables are not as they should be.
+    """
+    if is_unavailable(error):
+        return Unavailable(f"{where}: {_one_line(error)}")
+    if lost:
+        return Unavailable(f"{where}: the connection was lost ({_one_line(error)})")
+    if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _WRONG_TABLES:
+        return SchemaError(f"{where}: {_one_line(error)}; {mend}")
+    return None
+
+
+def is_unavailable(error: Exception) -> bool:
+    """Whether trying again may help: the whole transaction, or the connection."""
+    if isinstance(error, asyncpg.InvalidCachedStatementError):
+        return True  # the tables were changed meanwhile; the next attempt sees them
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return state.startswith(_UNAVAILABLE_CLASSES) or state in _UNAVAILABLE or state == READ_ONLY
+    return isinstance(error, (OSError, asyncpg.TargetServerAttributeNotMatched, asyncpg.OutdatedSchemaCacheError))
+
+
+def _one_line(error: Exception) -> str:
+    """What it says, without the details and hints, which may hold data."""
+    if isinstance(error, TimeoutError) and not error.args:
+        return "no answer in time"
+    said = error.args[0] if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError)) else error
+    return " ".join(str(said).split()) or type(error).__name__

@@ -1,0 +1,43 @@
+"""What the driver raises, as `Unavailable`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS
+
+from sagaflow.definitions.messages import printable
+from sagaflow.errors import Unavailable
+
+REASON_LENGTH_MAX = 300
+
+
+@contextmanager
+def unavailable(what: str) -> Iterator[None]:
+    """Turns whatever the driver raises inside into `Unavailable`: "<what>: <reason>", in one line."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        # When a peer falls silent, the driver raises this to all who wait, although nobody cancelled them.
+        if _is_cancelled():
+            raise
+        raise Unavailable(f"{what}: {reason(error)}") from error
+    except TimeoutError as error:
+        raise Unavailable(f"{what}: RabbitMQ did not answer in time") from error
+    except CONNECTION_EXCEPTIONS as error:
+        raise Unavailable(f"{what}: {reason(error)}") from error
+
+
+def reason(error: BaseException) -> str:
+    """Why the driver failed, in one line. It puts no password into its errors."""
+    if isinstance(error, asyncio.CancelledError):
+        return "nothing was heard from RabbitMQ for too long"
+    text = str(error) or type(error).__name__
+    return printable(" ".join(text.split()))[:REASON_LENGTH_MAX]
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,33 @@
+"""Removes what a namespace has at the broker: for demos and tests, which leave nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sagaflow.adapters.rabbitmq.broker import Broker
+from sagaflow.adapters.rabbitmq.connection import connect
+from sagaflow.adapters.rabbitmq.failures import unavailable
+from sagaflow.adapters.rabbitmq.topology import Topology
+from sagaflow.definitions.ports import Address
+
+HEARTBEAT_SECONDS = 10
+
+
+async def delete_namespace(url: str, namespace: str, addresses: Iterable[Address]) -> None:
+    """Delete the exchanges of a namespace, its dead queue, and the queues of these addresses, with all that is
+    in them. AMQP cannot list queues, so they have to be known; queues of answers go by themselves.
+
+    Raises:
+        Unavailable: it cannot be done now, or not by this user.
+    """
+    topology = Topology(namespace, declare=False)
+    connection = await connect(Broker.at(url), "removal", HEARTBEAT_SECONDS)
+    try:
+        with unavailable(f"the namespace {namespace} cannot be removed"):
+            async with connection.channel() as channel:
+                for queue in [topology.queue(address) for address in addresses] + [topology.dead]:
+                    await channel.queue_delete(queue)
+                for exchange in (topology.exchange, topology.dead):
+                    await channel.exchange_delete(exchange)
+    finally:
+        await connection.close()

@@ -1,0 +1,142 @@
+"""The deliveries of one consumer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
+from aio_pika.exceptions import AMQPChannelError
+
+from sagaflow.adapters.rabbitmq.connection import close_channel
+from sagaflow.adapters.rabbitmq.failures import reason, unavailable
+from sagaflow.definitions.ports import Delivery
+from sagaflow.errors import Unavailable
+
+log = logging.getLogger("sagaflow.rabbitmq")
+
+
+class Stream:
+    """One consumer on a channel of its own, from the first delivery to the last acknowledgement.
+
+    Invariant: no call that waits for the broker's answer is made on the channel with a timeout while deliveries
+    are out. The driver closes a channel on which such a call is given up, and all of them would come again.
+    """
+
+    def __init__(self, channel: AbstractChannel, receive: Callable[[Delivery], None]) -> None:
+        self.reason_ended = "its channel was closed"
+        self.was_cut = False
+        """Whether the whole connection has ended."""
+        self._channel = channel
+        self._receive = receive
+        self._ended = asyncio.Event()
+        self._is_draining = False
+        self._outstanding = 0
+        self._queue: AbstractQueue | None = None
+        self._tag = ""
+
+    @classmethod
+    async def open(
+        cls, channel: AbstractChannel, queue: str, receive: Callable[[Delivery], None], prefetch: int
+    ) -> Stream:
+        """Begin to consume on a new channel."""
+        stream = cls(channel, receive)
+        try:
+            await stream._consume(queue, prefetch)
+        except BaseException:
+            await stream.close()
+            raise
+        return stream
+
+    async def has_ended(self, within_seconds: float) -> bool:
+        """Wait that long, or until it has ended; return whether it has."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_seconds):
+                await self._ended.wait()
+        return self._ended.is_set()
+
+    async def drain(self) -> None:
+        """Have no more deliveries. The channel is closed when the last one that is out is acknowledged."""
+        self._is_draining = True
+        with suppress(Unavailable), unavailable("cancelling"):  # without a connection there is nothing to cancel
+            if self._queue is not None:
+                await self._queue.cancel(self._tag)
+        await self._close_when_idle()
+
+    async def close(self) -> None:
+        """Close the channel; what is not acknowledged comes again."""
+        await close_channel(self._channel)
+
+    async def _consume(self, queue: str, prefetch: int) -> None:
+        driver = await self._channel.get_underlay_channel()
+        driver.on_consumer_cancel_callbacks.add(self._on_cancel)
+        self._channel.close_callbacks.add(self._on_close)
+        # The bound counts for the consumers that come after it.
+        await self._channel.set_qos(prefetch_count=prefetch)
+        self._queue = await self._channel.get_queue(queue, ensure=False)
+        self._tag = await self._queue.consume(self._on_message)
+
+    async def _on_message(self, message: AbstractIncomingMessage) -> None:
+        """Pass it on and be done: the driver cancels what still runs here when the connection is lost."""
+        if self._is_draining:
+            with suppress(Unavailable), unavailable("returning"):
+                await message.reject(requeue=True)
+            return
+        self._outstanding += 1
+        self._receive(RabbitDelivery(message, self._on_settled))
+
+    async def _on_settled(self) -> None:
+        self._outstanding -= 1
+        await self._close_when_idle()
+
+    async def _close_when_idle(self) -> None:
+        if self._is_draining and self._outstanding == 0:
+            await self.close()
+
+    def _on_cancel(self, _: object) -> None:
+        """The broker has ended the consumer. The driver waits for this, so that it may only take note."""
+        self.reason_ended = "the broker has cancelled the consumer; was the queue deleted?"
+        self._ended.set()
+
+    def _on_close(self, _: object, error: BaseException | None) -> None:
+        if error is not None:
+            self.reason_ended = reason(error)
+            self.was_cut = not isinstance(error, AMQPChannelError)
+        self._ended.set()
+
+
+class RabbitDelivery:
+    """A body that has arrived."""
+
+    __slots__ = ("_is_settled", "_message", "_on_settled")
+
+    def __init__(self, message: AbstractIncomingMessage, on_settled: Callable[[], Awaitable[None]]) -> None:
+        self._message = message
+        self._on_settled = on_settled
+        self._is_settled = False
+
+    @property
+    def body(self) -> bytes:
+        """A JSON array of messages, unchecked."""
+        return self._message.body
+
+    @property
+    def again(self) -> bool:
+        """Whether the broker says that it has delivered it before."""
+        count = self._message.headers.get("x-delivery-count")
+        return bool(self._message.redelivered) or (isinstance(count, int) and count > 0)
+
+    async def ack(self) -> None:
+        """It is dealt with. Does nothing the second time, nor when its channel is gone: it will come again."""
+        if self._is_settled:
+            return
+        self._is_settled = True
+        try:
+            with unavailable("a delivery is not acknowledged"):
+                await self._message.ack()
+        except Unavailable as error:
+            log.debug("%s; it will come again", error)
+        finally:
+            await self._on_settled()

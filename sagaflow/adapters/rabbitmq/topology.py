@@ -1,0 +1,113 @@
+"""The exchanges and queues, and what is promised about them.
+
+    exchange <namespace>         direct: the routing key is the name of the queue
+    queue <namespace>.<kind>.<name>
+    exchange <namespace>.dead    takes what was delivered too often without being acknowledged
+    queue <namespace>.dead       ... where a person finds it
+
+All are durable. A queue that belongs to one process (answers) is a classic one that ends by itself when it is
+no longer used. It is not exclusive: after a reconnect the broker may for a while believe that the lost
+connection still owns it, and would refuse it to the new one. All other queues are quorum queues.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+from aio_pika import ExchangeType
+from aio_pika.abc import AbstractChannel
+from aio_pika.exceptions import ChannelNotFoundEntity
+
+from sagaflow.adapters.rabbitmq.connection import Connection
+from sagaflow.adapters.rabbitmq.failures import unavailable
+from sagaflow.definitions.ports import Address, QueueKind
+from sagaflow.errors import Unavailable
+
+DELIVERY_LIMIT: Final = 20
+"""How often a body may come back before it goes to the dead queue: a last resort, since losing the connection
+counts as well. What is at fault in a message is found out long before."""
+
+ANSWERS_EXPIRE_SECONDS: Final = 60
+"""How long an answers queue outlives its last consumer, so that answers survive a reconnect."""
+
+QUEUE_NAME_BYTES_MAX: Final = 255
+"""A bound of AMQP."""
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+
+
+class Topology:
+    """The names of exchanges and queues in a namespace, and their making.
+
+    With `declare`, they are made as they are needed. Without it they are only looked for, which needs no
+    `configure` permission.
+    """
+
+    def __init__(self, namespace: str, *, declare: bool) -> None:
+        if _NAMESPACE.fullmatch(namespace) is None:
+            raise ValueError(f"{namespace!r} is no namespace: up to 64 letters, digits and any of . _ -")
+        self.exchange = namespace
+        self.dead = f"{namespace}.dead"
+        self._declare = declare
+
+    def queue(self, address: Address) -> str:
+        """The name of the queue of an address."""
+        return f"{self.exchange}.{address}"
+
+    def is_possible(self, address: Address) -> bool:
+        """Whether a queue can have the name of this address."""
+        return len(self.queue(address).encode()) <= QUEUE_NAME_BYTES_MAX
+
+    async def prepare(self, connection: Connection, addresses: Iterable[Address]) -> None:
+        """See to it that the exchange and the queues of these addresses are there.
+
+        Uses a channel of its own, since the broker closes a channel that asks for the impossible.
+
+        Raises:
+            Unavailable: something is missing, is there with other properties, or may not be made.
+        """
+        with unavailable("queues cannot be made" if self._declare else "queues cannot be looked for"):
+            async with connection.channel() as channel:
+                await (self._make if self._declare else self._look_for)(channel, addresses)
+
+    async def count_consumers(self, connection: Connection, address: Address) -> int:
+        """How many consumers the queue has; none if there is no such queue."""
+        with unavailable("consumers cannot be counted"):
+            async with connection.channel() as channel:
+                try:
+                    queue = await channel.get_queue(self.queue(address))
+                except ChannelNotFoundEntity:
+                    return 0
+                return queue.declaration_result.consumer_count or 0
+
+    async def _make(self, channel: AbstractChannel, addresses: Iterable[Address]) -> None:
+        exchange = await channel.declare_exchange(self.exchange, ExchangeType.DIRECT, durable=True)
+        dead_exchange = await channel.declare_exchange(self.dead, ExchangeType.FANOUT, durable=True)
+        dead_queue = await channel.declare_queue(self.dead, durable=True, arguments={"x-queue-type": "quorum"})
+        await dead_queue.bind(dead_exchange)
+        for address in addresses:
+            queue = await channel.declare_queue(self.queue(address), durable=True, arguments=self._arguments(address))
+            await queue.bind(exchange)
+
+    async def _look_for(self, channel: AbstractChannel, addresses: Iterable[Address]) -> None:
+        await channel.get_exchange(self.exchange)
+        for address in addresses:
+            try:
+                await channel.get_queue(self.queue(address))
+            except ChannelNotFoundEntity as error:
+                raise Unavailable(
+                    f"the queue {self.queue(address)} does not exist, and this process may not make it (declare=False)"
+                ) from error
+
+    def _arguments(self, address: Address) -> dict[str, Any]:
+        if address.kind is QueueKind.ANSWERS:
+            return {"x-queue-type": "classic", "x-expires": ANSWERS_EXPIRE_SECONDS * 1_000}
+        return {
+            "x-queue-type": "quorum",
+            "x-delivery-limit": DELIVERY_LIMIT,
+            "x-dead-letter-exchange": self.dead,
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",  # without it the dead-lettering would be at most once
+        }

@@ -1,0 +1,159 @@
+-- What a store does with its tables. A write holds the write lock of the file from its beginning, so nothing
+-- needs to be locked by rows.
+
+-- name: add_plan
+-- Keep a plan; one that is known is left alone.
+INSERT INTO sagaflow_plan (hash, saga, version, plan) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING;
+
+-- name: plans
+-- The plans of a JSON array of hashes.
+SELECT plan FROM sagaflow_plan WHERE hash IN (SELECT value FROM json_each(?));
+
+-- name: insert_saga
+-- Write a new saga; one whose key is taken is left alone.
+INSERT INTO sagaflow_saga (
+    saga_id, saga, key, coordinator, plan_hash, secret, traceparent, input_digest,
+    version, status, state, timers, started_at, updated_at, ended_at
+) VALUES (
+    :saga_id, :saga, :key, :coordinator, :plan_hash, :secret, :traceparent, :input_digest,
+    :version, :status, :state, :timers, :now, :now, :ended_at
+) ON CONFLICT DO NOTHING;
+
+-- name: update_saga
+-- Write the new state of a saga, if the stored one is the expected one.
+UPDATE sagaflow_saga
+SET version = :version, status = :status, state = :state, timers = :timers, updated_at = :now,
+    ended_at = coalesce(ended_at, :ended_at)
+WHERE saga_id = :saga_id AND version = :expected_version;
+
+-- name: insert_journal
+-- Add a row to the journal.
+INSERT INTO sagaflow_journal (
+    saga_id, seq, at, event, status, commands, ignored, error, origin, actor, reason, traceparent
+) VALUES (
+    :saga_id, :seq, :now, :event, :status, :commands, :ignored, :error, :origin, :actor, :reason, :traceparent
+);
+
+-- name: insert_payload
+-- Keep a payload; the first one of its step, kind and round stays.
+INSERT INTO sagaflow_payload (saga_id, step, kind, round, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING;
+
+-- name: insert_agenda
+-- Put a new saga on the agenda.
+INSERT INTO sagaflow_agenda (saga_id, coordinator, process, wake_at, due_at, resend)
+VALUES (:saga_id, :coordinator, :process, :wake_at, :wake_at, :resend);
+
+-- name: update_agenda
+-- The saga goes on, in the hands of this process; when it is looked at changes only if that was asked for.
+UPDATE sagaflow_agenda
+SET process = :process,
+    wake_at = iif(:wake_changed, :wake_at, wake_at),
+    due_at = iif(:wake_changed, :wake_at, due_at),
+    resend = iif(:wake_changed, :resend, resend)
+WHERE saga_id = :saga_id;
+
+-- name: watchers
+-- Who watches a saga.
+SELECT watchers FROM sagaflow_agenda WHERE saga_id = ?;
+
+-- name: forget_watchers
+-- They have been told.
+UPDATE sagaflow_agenda SET watchers = '[]' WHERE saga_id = ?;
+
+-- name: leave_agenda
+-- The saga has ended.
+DELETE FROM sagaflow_agenda WHERE saga_id = ?;
+
+-- name: watch
+-- Add a watcher of a saga that has not ended and is not stuck, unless it watches already.
+UPDATE sagaflow_agenda SET watchers = json_insert(watchers, '$[#]', :address)
+WHERE saga_id = :saga_id
+  AND (SELECT status FROM sagaflow_saga AS saga WHERE saga.saga_id = :saga_id) <> 'STUCK'
+  AND :address NOT IN (SELECT value FROM json_each(watchers));
+
+-- name: resent
+-- The process has what is in flight; look at the saga again then.
+UPDATE sagaflow_agenda SET process = :process, wake_at = :wake_at, due_at = :wake_at, resend = 0
+WHERE saga_id = :saga_id;
+
+-- name: sagas
+-- The sagas of a JSON array of ids, in the order of their ids.
+SELECT saga.*, agenda.wake_at
+FROM sagaflow_saga AS saga LEFT JOIN sagaflow_agenda AS agenda USING (saga_id)
+WHERE saga.saga_id IN (SELECT value FROM json_each(?))
+ORDER BY saga.saga_id;
+
+-- name: saga_of_key
+-- The saga that has this key.
+SELECT saga.*, agenda.wake_at
+FROM sagaflow_saga AS saga LEFT JOIN sagaflow_agenda AS agenda USING (saga_id)
+WHERE saga.saga = ? AND saga.key = ?;
+
+-- name: latest
+-- Sagas that match, the latest first: this, then any of the restrictions, then `latest_first`.
+SELECT saga.*, agenda.wake_at
+FROM sagaflow_saga AS saga LEFT JOIN sagaflow_agenda AS agenda USING (saga_id)
+WHERE true;
+
+-- name: of_saga
+-- Restricts `latest`.
+AND saga.saga = :saga;
+
+-- name: of_key
+-- Restricts `latest`.
+AND saga.key = :key;
+
+-- name: of_status
+-- Restricts `latest`; one status at a time, so that the index gives the order.
+AND saga.status = :status;
+
+-- name: latest_first
+-- Ids are made in the order of time.
+ORDER BY saga.saga_id DESC LIMIT :limit;
+
+-- name: payloads
+-- All payloads of a JSON array of sagas.
+SELECT saga_id, step, kind, round, body FROM sagaflow_payload
+WHERE saga_id IN (SELECT value FROM json_each(?))
+ORDER BY saga_id, step, kind, round;
+
+-- name: journal
+-- The journal of a saga, from its beginning.
+SELECT * FROM sagaflow_journal WHERE saga_id = ? ORDER BY seq;
+
+-- name: due
+-- The sagas whose time has come, the earliest first.
+SELECT saga_id, resend FROM sagaflow_agenda
+WHERE coordinator = ? AND due_at <= ?
+ORDER BY due_at, saga_id
+LIMIT ?;
+
+-- name: hold
+-- The saga was given to somebody; it is due again then.
+UPDATE sagaflow_agenda SET due_at = ? WHERE saga_id = ?;
+
+-- name: keep_lease
+-- The process is alive until then.
+INSERT INTO sagaflow_process (coordinator, process, lease_until) VALUES (?, ?, ?)
+ON CONFLICT DO UPDATE SET lease_until = excluded.lease_until;
+
+-- name: lapsed
+-- The processes whose lease has lapsed.
+SELECT process FROM sagaflow_process WHERE coordinator = ? AND lease_until <= ?;
+
+-- name: orphan
+-- What a process had in flight is to be sent again, now.
+UPDATE sagaflow_agenda SET process = NULL, wake_at = :now, due_at = :now, resend = 1
+WHERE coordinator = :coordinator AND process = :process;
+
+-- name: drop_lease
+-- The process is no more.
+DELETE FROM sagaflow_process WHERE coordinator = ? AND process = ?;
+
+-- name: put_aside
+-- Keep a message.
+INSERT INTO sagaflow_coordinator_put_aside (at, source, reason, body) VALUES (?, ?, ?, ?);
+
+-- name: list_put_aside
+-- The latest messages, the last one first.
+SELECT at, source, reason, body FROM sagaflow_coordinator_put_aside ORDER BY number DESC LIMIT ?;

@@ -1,0 +1,24 @@
+-- What a participant does with its two tables. The write lock of the file is held throughout, so that reading
+-- first and writing then is one step.
+
+-- name: settled
+-- What is known of both operations of a step.
+SELECT operation, round, refusal, outcome FROM sagaflow_barrier WHERE saga_id = ? AND step = ?;
+
+-- name: enter
+-- Begin an operation; what was refused in an earlier round is forgotten.
+INSERT INTO sagaflow_barrier (saga_id, step, operation, round, settled_at) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET round = excluded.round, refusal = 0, outcome = NULL, settled_at = excluded.settled_at;
+
+-- name: record
+-- Keep the outcome of an operation that was entered.
+UPDATE sagaflow_barrier SET refusal = ?, outcome = ?
+WHERE saga_id = ? AND step = ? AND operation = ? AND outcome IS NULL;
+
+-- name: put_aside
+-- Keep a message.
+INSERT INTO sagaflow_put_aside (at, source, reason, body) VALUES (?, ?, ?, ?);
+
+-- name: list_put_aside
+-- The latest messages, the last one first.
+SELECT at, source, reason, body FROM sagaflow_put_aside ORDER BY number DESC LIMIT ?;

@@ -1,0 +1,320 @@
+"""Keeps the sagas of a coordinator in a SQLite file."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Final, Self, TypeVar
+from uuid import UUID
+
+from sagaflow.adapters.sqlite.connection import BUSY_SECONDS, SqliteConnection, SqliteDatabase
+from sagaflow.adapters.sqlite.rows import (
+    agenda_parameters,
+    id_array,
+    journal_entry_of,
+    journal_parameters,
+    optional_text,
+    payload_of,
+    payload_parameters,
+    put_aside_of,
+    put_aside_parameters,
+    saga_of,
+    saga_parameters,
+)
+from sagaflow.adapters.sqlite.schema import COORDINATOR
+from sagaflow.adapters.sqlite.times import Clock, to_text, utc_now
+from sagaflow.core.plan import Plan
+from sagaflow.core.state import SETTLED
+from sagaflow.definitions.named_queries import load
+from sagaflow.definitions.records import (
+    Change,
+    Due,
+    JournalEntry,
+    Payload,
+    PutAside,
+    SagaFilter,
+    SagaRecord,
+    Watcher,
+    decode_plan,
+    encode,
+)
+
+T = TypeVar("T")
+
+_SQL: Final = load(__package__, "coordinator_queries.sql")
+
+
+class SqliteStore:
+    """A `SagaStore` in a SQLite file: an async context manager. Several processes may have the file open.
+
+    The file is the user's own, so a new one gets its tables when it is opened. It may hold the tables of a
+    participant and of a service too; sagas can then be started in the service's own transaction (`enlist`).
+
+    Args:
+        path: the file. It is made if it is missing, unless `create` is false.
+        clock: says what time it is; processes that share the file should agree on it.
+        busy_seconds: how long to wait for another process that writes, before `Unavailable` is raised.
+        create: whether a file, or the tables in it, are made if they are missing.
+
+    Raises (on entering):
+        Unavailable: the file cannot be opened.
+        SchemaError: it is not a SQLite database, or its tables are of another version.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        clock: Clock = utc_now,
+        busy_seconds: float = BUSY_SECONDS,
+        create: bool = True,
+    ) -> None:
+        self._database = SqliteDatabase(path, busy_seconds=busy_seconds, create=create)
+        self._clock = clock
+
+    async def __aenter__(self) -> Self:
+        await self._database.open_with(COORDINATOR)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._database.__aexit__(*exc_info)
+
+    async def check(self) -> None:
+        """Raises `SchemaError` unless the tables are there and of this version."""
+        await self._database.check(COORDINATOR)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[SqliteStoreTransaction]:
+        """One transaction: committed when left, rolled back when left by an exception."""
+        async with self._database.transaction() as connection:
+            yield SqliteStoreTransaction(connection, self._clock())
+
+    def begin(self) -> AbstractAsyncContextManager[SqliteConnection]:
+        """A transaction of the service's own in the file of the store, to write its tables and start sagas in."""
+        return self._database.transaction()
+
+    def enlist(self, connection: object) -> SqliteStoreTransaction:
+        """A view of the caller's own open transaction (such as `ctx.tx`) on the same file.
+
+        Raises:
+            TypeError: `connection` is no `SqliteConnection`, or one of another file.
+        """
+        if not isinstance(connection, SqliteConnection):
+            raise TypeError(f"a SqliteStore joins the transaction of a SqliteConnection, not of {type(connection)!r}")
+        if not self._database.has(connection):
+            raise TypeError(f"the store is in {self._database.path}, the transaction in {connection.path}")
+        return SqliteStoreTransaction(connection, self._clock())
+
+    async def add_plans(self, plans: Sequence[Plan]) -> None:
+        """Keep plans, by their hash; those that are known already are left alone."""
+        rows = [(plan.hash, plan.saga, plan.version, encode(plan)) for plan in plans]
+        await self._write(lambda db: db.executemany(_SQL["add_plan"], rows))
+
+    async def plans(self, hashes: Sequence[str]) -> Sequence[Plan]:
+        """The plans of these hashes, as far as they are known."""
+        wanted = json.dumps(list(hashes))
+        return await self._read(lambda db: [decode_plan(row["plan"]) for row in db.execute(_SQL["plans"], (wanted,))])
+
+    async def claim_due(self, coordinator: str, limit: int, hold_seconds: float) -> Sequence[Due]:
+        """Sagas whose time has come, earliest first, held for the caller for `hold_seconds`."""
+
+        def claim(db: sqlite3.Connection) -> Sequence[Due]:
+            now = self._clock()
+            rows = db.execute(_SQL["due"], (coordinator, to_text(now), limit)).fetchall()
+            held_until = to_text(now + timedelta(seconds=hold_seconds))
+            db.executemany(_SQL["hold"], [(held_until, row["saga_id"]) for row in rows])
+            return [Due(UUID(row["saga_id"]), bool(row["resend"])) for row in rows]
+
+        return await self._write(claim)
+
+    async def keep_lease(self, coordinator: str, process: UUID, seconds: float) -> None:
+        """Say that this process is alive, for so long."""
+
+        def keep(db: sqlite3.Connection) -> None:
+            lease_until = to_text(self._clock() + timedelta(seconds=seconds))
+            db.execute(_SQL["keep_lease"], (coordinator, str(process), lease_until))
+
+        await self._write(keep)
+
+    async def drop_lease(self, coordinator: str, process: UUID, *, resend: bool) -> None:
+        """Say that this process ends. With `resend`, what it had in flight is to be sent again."""
+
+        def drop(db: sqlite3.Connection) -> None:
+            if resend:
+                _orphan(db, coordinator, str(process), self._clock())
+            db.execute(_SQL["drop_lease"], (coordinator, str(process)))
+
+        await self._write(drop)
+
+    async def take_over(self, coordinator: str) -> int:
+        """Put the open sagas of processes whose lease has lapsed on the agenda, to be re-sent now; forget
+        those processes. Returns how many sagas."""
+
+        def take(db: sqlite3.Connection) -> int:
+            now = self._clock()
+            sagas = 0
+            for (process,) in db.execute(_SQL["lapsed"], (coordinator, to_text(now))).fetchall():
+                sagas += _orphan(db, coordinator, process, now)
+                db.execute(_SQL["drop_lease"], (coordinator, process))
+            return sagas
+
+        return await self._write(take)
+
+    async def put_aside(self, messages: Sequence[PutAside]) -> None:
+        """Keep messages that could not be dealt with."""
+        now = self._clock()
+        rows = [put_aside_parameters(message, now) for message in messages]
+        await self._write(lambda db: db.executemany(_SQL["put_aside"], rows))
+
+    async def list_put_aside(self, limit: int) -> Sequence[PutAside]:
+        """The latest of them, the last one first."""
+        return await self._read(lambda db: [put_aside_of(row) for row in db.execute(_SQL["list_put_aside"], (limit,))])
+
+    async def find(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
+        """The sagas of these ids that exist, in the order of their ids; nothing is locked."""
+        return await self._read(lambda db: _sagas(db, saga_ids))
+
+    async def list(self, matching: SagaFilter, limit: int) -> Sequence[SagaRecord]:
+        """The latest sagas that match, the last one first."""
+        return await self._read(lambda db: _latest(db, matching, limit))
+
+    async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:
+        """The journal of a saga, from its beginning."""
+        parameters = (str(saga_id),)
+        return await self._read(lambda db: [journal_entry_of(row) for row in db.execute(_SQL["journal"], parameters)])
+
+    async def _write(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        async with self._database.transaction() as connection:
+            return await connection.call(function)
+
+    async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        async with self._database.snapshot() as connection:
+            return await connection.call(function)
+
+
+class SqliteStoreTransaction:
+    """A `StoreTransaction`. It holds the write lock of the file, so each saga is locked by it already."""
+
+    def __init__(self, connection: SqliteConnection, now: datetime) -> None:
+        self._connection = connection
+        self._now = now
+
+    @property
+    def now(self) -> datetime:
+        """The time of the store when the transaction began."""
+        return self._now
+
+    async def insert(self, changes: Sequence[Change], process: UUID) -> Sequence[SagaRecord]:
+        """Write new sagas, and put them on the agenda. Those whose (saga, key) exists already are not written;
+        the existing ones are returned."""
+        return await self._connection.call(lambda db: self._insert(db, changes, process))
+
+    async def load(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
+        """The sagas of these ids that exist, in the order of their ids."""
+        return await self._connection.call(lambda db: _sagas(db, saga_ids))
+
+    async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
+        """All payloads of these sagas."""
+        wanted = (id_array(saga_ids),)
+        return await self._connection.call(lambda db: [payload_of(row) for row in db.execute(_SQL["payloads"], wanted)])
+
+    async def save(self, changes: Sequence[Change], process: UUID) -> Sequence[Watcher]:
+        """Write changes of loaded sagas. Returns, and forgets, who watches those that have ended or are stuck.
+
+        Raises:
+            RuntimeError: a stored version is not the expected one.
+        """
+        return await self._connection.call(lambda db: self._save(db, changes, process))
+
+    async def resent(self, saga_ids: Sequence[UUID], wake_at: Sequence[datetime | None], process: UUID) -> None:
+        """This process has what these sagas have in flight now; look at them again at `wake_at`."""
+        rows = [
+            {"saga_id": str(saga_id), "wake_at": optional_text(time), "process": str(process)}
+            for saga_id, time in zip(saga_ids, wake_at, strict=True)
+        ]
+        await self._connection.call(lambda db: db.executemany(_SQL["resent"], rows))
+
+    async def watch(self, watchers: Sequence[Watcher]) -> Sequence[SagaRecord]:
+        """Remember who watches; returns those sagas that exist."""
+        rows = [{"saga_id": str(watcher.saga_id), "address": watcher.address} for watcher in watchers]
+
+        def watch(db: sqlite3.Connection) -> Sequence[SagaRecord]:
+            db.executemany(_SQL["watch"], rows)
+            return _sagas(db, [watcher.saga_id for watcher in watchers])
+
+        return await self._connection.call(watch)
+
+    # On the thread of the connection.
+
+    def _insert(self, db: sqlite3.Connection, changes: Sequence[Change], process: UUID) -> Sequence[SagaRecord]:
+        written: list[Change] = []
+        taken: list[Change] = []
+        for change in changes:
+            is_new = db.execute(_SQL["insert_saga"], saga_parameters(change, self.now)).rowcount
+            (written if is_new else taken).append(change)
+        self._keep_history(db, written)
+        db.executemany(_SQL["insert_agenda"], [agenda_parameters(change, process) for change in _open(written)])
+        return [_saga_of_key(db, change.record) for change in taken]
+
+    def _save(self, db: sqlite3.Connection, changes: Sequence[Change], process: UUID) -> Sequence[Watcher]:
+        for change in changes:
+            if not db.execute(_SQL["update_saga"], saga_parameters(change, self.now)).rowcount:
+                saga_id = change.record.saga_id
+                raise RuntimeError(f"saga {saga_id}: its stored version is not {change.expected_version}")
+        self._keep_history(db, changes)
+        settled = [str(change.record.saga_id) for change in changes if change.record.status in SETTLED]
+        watchers = [watcher for saga_id in settled for watcher in _dismiss_watchers(db, saga_id)]
+        ended = [(str(change.record.saga_id),) for change in changes if change.record.state.ended]
+        db.executemany(_SQL["leave_agenda"], ended)
+        db.executemany(_SQL["update_agenda"], [agenda_parameters(change, process) for change in _open(changes)])
+        return watchers
+
+    def _keep_history(self, db: sqlite3.Connection, changes: Sequence[Change]) -> None:
+        entries = [journal_parameters(entry, self.now) for change in changes for entry in change.journal]
+        payloads = [payload_parameters(payload) for change in changes for payload in change.payloads]
+        db.executemany(_SQL["insert_journal"], entries)
+        db.executemany(_SQL["insert_payload"], payloads)
+
+
+def _open(changes: Sequence[Change]) -> Sequence[Change]:
+    return [change for change in changes if not change.record.state.ended]
+
+
+def _sagas(db: sqlite3.Connection, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
+    return [saga_of(row) for row in db.execute(_SQL["sagas"], (id_array(saga_ids),))]
+
+
+def _saga_of_key(db: sqlite3.Connection, record: SagaRecord) -> SagaRecord:
+    row = db.execute(_SQL["saga_of_key"], (record.saga, record.key)).fetchone()
+    if row is None:
+        raise RuntimeError(f"saga {record.saga_id}: the id is taken by a saga with another key")
+    return saga_of(row)
+
+
+def _latest(db: sqlite3.Connection, matching: SagaFilter, limit: int) -> Sequence[SagaRecord]:
+    clauses = [_SQL["latest"]]
+    clauses += [_SQL["of_saga"]] if matching.saga is not None else []
+    clauses += [_SQL["of_key"]] if matching.key is not None else []
+    clauses += [_SQL["of_status"]] if matching.statuses else []
+    query = "\n".join([*clauses, _SQL["latest_first"]])
+    rows: list[sqlite3.Row] = []
+    for status in matching.statuses or [None]:
+        parameters = {"saga": matching.saga, "key": matching.key, "status": status, "limit": limit}
+        rows += db.execute(query, parameters)
+    rows.sort(key=lambda row: row["saga_id"], reverse=True)
+    return [saga_of(row) for row in rows[:limit]]
+
+
+def _orphan(db: sqlite3.Connection, coordinator: str, process: str, now: datetime) -> int:
+    parameters = {"coordinator": coordinator, "process": process, "now": to_text(now)}
+    return db.execute(_SQL["orphan"], parameters).rowcount
+
+
+def _dismiss_watchers(db: sqlite3.Connection, saga_id: str) -> Sequence[Watcher]:
+    row = db.execute(_SQL["watchers"], (saga_id,)).fetchone()
+    db.execute(_SQL["forget_watchers"], (saga_id,))
+    return [] if row is None else [Watcher(UUID(saga_id), address) for address in json.loads(row["watchers"])]

@@ -1,0 +1,30 @@
+"""The command line: `sagaflow`. It is an extra, so that services need not install what only people use.
+
+    app.py           the commands, and what becomes of errors: one line, and an exit code
+    demo.py          sagaflow demo
+    coordinator.py   sagaflow coordinator MODULE:NAME
+    db.py            sagaflow db upgrade | status | sql
+    sagas.py         sagaflow list | show, with timeline.py
+    steering.py      sagaflow retry | skip | cancel | abandon
+    dead.py          sagaflow dead
+    schemas.py       sagaflow schemas
+    options.py       what several commands take; servers.py: what URLs mean
+
+Whatever goes wrong is said in one line, with the mend, and never with a password.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; the entry point of the script `sagaflow`."""
+    try:
+        import cyclopts  # noqa: F401  # looked for before anything else needs it
+        import rich  # noqa: F401
+    except ModuleNotFoundError as error:
+        sys.exit(f"sagaflow: {error.name} is not installed; type: pip install 'sagaflow-framework[cli]'")
+    from sagaflow.cli.app import run
+
+    sys.exit(run(sys.argv[1:]))

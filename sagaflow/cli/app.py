@@ -1,0 +1,88 @@
+"""The commands, and what becomes of errors.
+
+Exit codes: 0 done, 1 it could not be done, 2 it was asked for in a wrong way, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Final
+
+from cyclopts import App, CycloptsError, MissingArgumentError
+from rich.console import Console
+
+from sagaflow.errors import SagaflowError, Unavailable
+
+DISTRIBUTION: Final = "sagaflow-framework"
+
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+INTERRUPTED: Final = 130
+
+
+def _explain_usage(error: CycloptsError) -> str:
+    """Why cyclopts refuses a command, and what else would do."""
+    argument = error.argument if isinstance(error, MissingArgumentError) else None
+    if argument is None or not argument.parameter.env_var:
+        return f"sagaflow: {error}"
+    return f"sagaflow: {error} Or set {', '.join(argument.parameter.env_var)}."
+
+
+def _explain(error: SagaflowError) -> str:
+    """What went wrong, and how to mend it."""
+    is_unreachable = isinstance(error, Unavailable) and isinstance(error.__cause__, OSError)
+    return f"sagaflow: {error}" + ("; is it running, and is the URL right?" if is_unreachable else "")
+
+
+app = App(
+    name="sagaflow",
+    help="Business transactions that span services, done completely or undone completely.",
+    version=lambda: metadata.version(DISTRIBUTION),
+    error_formatter=_explain_usage,
+    error_console=Console(stderr=True, highlight=False, soft_wrap=True),
+    exit_on_error=False,
+    suppress_keyboard_interrupt=False,
+    result_action="return_value",
+)
+db = App(name="db", help="The tables of sagaflow in a database.")
+
+app.command("sagaflow.cli.demo:demo")
+app.command(db)
+db.command("sagaflow.cli.db:upgrade")
+db.command("sagaflow.cli.db:status")
+db.command("sagaflow.cli.db:sql")
+app.command("sagaflow.cli.coordinator:coordinator")
+app.command("sagaflow.cli.sagas:list_sagas", name="list")
+app.command("sagaflow.cli.sagas:show")
+app.command("sagaflow.cli.steering:retry")
+app.command("sagaflow.cli.steering:skip")
+app.command("sagaflow.cli.steering:cancel")
+app.command("sagaflow.cli.steering:abandon")
+app.command("sagaflow.cli.dead:dead")
+app.command("sagaflow.cli.schemas:schemas")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns the exit code. What went wrong is said in one line."""
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # the adapter says the same, once and in our words
+    try:
+        code: int | None = app(arguments)
+        sys.stdout.flush()
+    except CycloptsError:
+        return WRONG_USAGE  # cyclopts has said why
+    except SagaflowError as error:
+        print(_explain(error), file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read has seen enough, as in `sagaflow list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        print(f"sagaflow: {error}", file=sys.stderr)
+        return FAILED
+    return code or 0

@@ -1,0 +1,90 @@
+"""`sagaflow coordinator MODULE:NAME`: runs sagas in a process of their own."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from sagaflow.cli.options import Database
+from sagaflow.cli.servers import opened_store, transport_to
+from sagaflow.definitions.saga import Saga
+from sagaflow.errors import DefinitionError
+from sagaflow.runners.coordinator import Coordinator
+from sagaflow.runners.signals import until_stopped
+
+log = logging.getLogger("sagaflow.cli")
+
+
+async def coordinator(
+    sagas: Annotated[str, Parameter(help="MODULE:NAME of a Saga, or of a sequence of them.")],
+    /,
+    *,
+    database: Database,
+    broker: Annotated[
+        str,
+        Parameter(env_var="SAGAFLOW_BROKER", show_env_var=True, help="The broker: amqp://user:password@host:5672/."),
+    ],
+    name: Annotated[
+        str | None, Parameter(help="All coordinators of one name share the work; the name of the saga if left out.")
+    ] = None,
+    namespace: Annotated[str, Parameter(help="The first part of the names of all queues.")] = "sagaflow",
+    poll_seconds: Annotated[float, Parameter(help="How often to look for what is due.")] = 0.5,
+    lease_seconds: Annotated[float, Parameter(help="How soon others take over when this process dies.")] = 10.0,
+) -> None:
+    """Run a coordinator until it is told to stop (SIGTERM, Ctrl-C). Run as many as you like."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    definitions = load_sagas(sagas)
+    async with (
+        opened_store(database, create=True) as store,
+        Coordinator(
+            definitions,
+            store=store,
+            transport=transport_to(broker, namespace),
+            name=name,
+            poll_seconds=poll_seconds,
+            lease_seconds=lease_seconds,
+        ) as running,
+    ):
+        log.info("coordinator %s runs %s", running.name, ", ".join(saga.name for saga in definitions))
+        which = await until_stopped()
+        log.info("%s: stopping", which.name)
+    log.info("stopped")
+
+
+def load_sagas(place: str) -> Sequence[Saga[Any]]:
+    """The sagas that MODULE:NAME means.
+
+    Raises:
+        DefinitionError: there is no such module, no such name in it, or it is no saga.
+    """
+    module_name, colon, name = place.partition(":")
+    if not (colon and module_name and name):
+        raise DefinitionError(f"{place!r} does not name sagas; write MODULE:NAME, such as shop.checkout:checkout")
+    module = _module(module_name)
+    if not hasattr(module, name):
+        raise DefinitionError(f"there is no {name!r} in {module_name}; name a Saga there, or a sequence of them")
+    found = getattr(module, name)
+    sagas = [found] if isinstance(found, Saga) else found
+    if not isinstance(sagas, Sequence) or not sagas or not all(isinstance(saga, Saga) for saga in sagas):
+        raise DefinitionError(f"{place} is a {type(found).__name__}; name a Saga, or a sequence of them")
+    return sagas
+
+
+def _module(name: str) -> Any:
+    here = str(Path.cwd())
+    if here not in sys.path:  # a script finds what lies beside it, not what lies where it was called
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module is there; what it imports is not
+        raise DefinitionError(
+            f"there is no module {error.name!r} here; run this where it can be imported, or set PYTHONPATH"
+        ) from error

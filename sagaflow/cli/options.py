@@ -1,0 +1,63 @@
+"""What several commands take, and how they speak."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import sys
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from cyclopts import Parameter, validators
+from rich.console import Console
+from rich.table import Table
+
+FILE_WIDTH: Final = 160
+
+DATABASE_FORM: Final = "postgresql://user:password@host:5432/database or sqlite:///path"
+
+Database = Annotated[
+    str, Parameter(env_var="SAGAFLOW_DATABASE", show_env_var=True, help=f"Where the sagas are kept: {DATABASE_FORM}.")
+]
+Reason = Annotated[str, Parameter(help="Why; it is written to the journal of the saga.")]
+Actor = Annotated[str | None, Parameter(help="In whose name; the user of this machine if left out.")]
+Step = Annotated[str | None, Parameter(help="Which step; the only one that is stuck if left out.")]
+Limit = Annotated[int, Parameter(validator=validators.Number(gte=1), help="How many at most.")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, for programs.")]
+
+
+def console() -> Console:
+    """Where people read. Lines that go to a file or to another program are as wide as they need to be."""
+    is_file = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(highlight=False, width=FILE_WIDTH if is_file else None)
+
+
+def new_table(*titles: str) -> Table:
+    """A table as all commands print it."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    return table
+
+
+def print_json(value: Any) -> None:
+    """One value as one line of JSON."""
+    print(json.dumps(value, default=_as_json, ensure_ascii=False))
+
+
+def _as_json(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def moment(at: datetime | None) -> str:
+    """A time as people read it, by the clock of their machine."""
+    return "" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def this_user() -> str:
+    """Who types."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return f"uid {os.getuid()}"

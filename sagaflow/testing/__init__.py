@@ -1,0 +1,1 @@
+"""For the tests of services and of adapters: the conformance suites of the ports."""

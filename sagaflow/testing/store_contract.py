@@ -1,0 +1,1026 @@
+"""The conformance suite of `SagaStore`: what a store of sagas has to keep.
+
+    class TestMyStore(StoreContract):
+        @pytest.fixture
+        async def store(self): ...            # an empty one for each test
+
+Run it with pytest and pytest-asyncio (`asyncio_mode = "auto"`). The tests use one store from many tasks at a
+time. For readable failures, `pytest.register_assert_rewrite("sagaflow.testing")` in a conftest.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Final, get_args
+from uuid import UUID, uuid4
+
+from sagaflow.core import events
+from sagaflow.core.effects import Effect, Ignored, IgnoredBecause, SendCommand
+from sagaflow.core.events import (
+    CommandFailed,
+    DeadlinePassed,
+    Event,
+    Failed,
+    Refused,
+    RetryRequested,
+    Started,
+    Succeeded,
+    TimerFired,
+    Unserved,
+)
+from sagaflow.core.machine import advance
+from sagaflow.core.plan import Operation, Plan, PlannedStep, StepKind
+from sagaflow.core.state import SagaState, SagaStatus, initial
+from sagaflow.definitions import ids
+from sagaflow.definitions.limits import PAYLOAD_BYTES_MAX, PUT_ASIDE_BYTES_MAX
+from sagaflow.definitions.messages import ErrorInfo
+from sagaflow.definitions.ports import SagaStore
+from sagaflow.definitions.records import (
+    INPUT_STEP,
+    Change,
+    Due,
+    JournalEntry,
+    Payload,
+    PayloadKind,
+    PutAside,
+    SagaFilter,
+    SagaRecord,
+    Timer,
+    Watcher,
+)
+
+ACTION: Final = Operation.ACTION
+COMPENSATION: Final = Operation.COMPENSATION
+
+COORDINATOR: Final = "shop"
+PROCESS: Final = UUID(int=1)
+OTHER_PROCESS: Final = UUID(int=2)
+
+HOLD_SECONDS: Final = 60.0
+DEADLINE_SECONDS: Final = 30.0
+PAUSE_SECONDS: Final = 0.01
+
+RACES: Final = 10
+"""How often a race is run."""
+
+SHORT: Final = Plan("short", 1, (PlannedStep("reserve", "stock", "reserve", StepKind.COMPENSATABLE),))
+"""One step: started, the saga is running; a success completes it, and a `CommandFailed` has it stuck."""
+
+LONG: Final = Plan(
+    saga="long",
+    version=3,
+    steps=(
+        PlannedStep("place", "orders", "place", StepKind.COMPENSATABLE),
+        PlannedStep("reserve", "stock", "reserve", StepKind.COMPENSATABLE, after=("place",)),
+        PlannedStep("authorize", "payments", "authorize", StepKind.COMPENSATABLE, after=("place",)),
+        PlannedStep("capture", "payments", "capture", StepKind.PIVOT, after=("reserve", "authorize")),
+        PlannedStep("approve", "orders", "approve", StepKind.RETRIABLE, after=("capture",)),
+    ),
+    deadline_seconds=3600.0,
+)
+"""Two steps side by side, a pivot, and a deadline."""
+
+WIDE: Final = Plan(
+    "wide",
+    1,
+    tuple(PlannedStep(f"step-{place}", "stock", "reserve", StepKind.COMPENSATABLE) for place in range(200)),
+)
+"""Many steps side by side."""
+
+PLANS: Final = {plan.hash: plan for plan in (SHORT, LONG, WIDE)}
+
+STARTED: Final = Started()
+DONE: Final = Succeeded("reserve", ACTION, 1, 1)
+STUCK: Final = CommandFailed("reserve", ACTION, 1, 1)
+NOT_YET: Final = Failed("reserve", ACTION, 1, 1, 2.5)
+
+EVERY_EVENT: Final[Sequence[Event]] = (
+    Started(),
+    Succeeded("reserve", ACTION, 1, 2),
+    Refused("reserve", COMPENSATION, 2, 1),
+    Failed("reserve", ACTION, 1, 1, 0.25),
+    Failed("reserve", ACTION, 1, 1, None),
+    Unserved("reserve", ACTION, 1, 1, 10.0),
+    TimerFired("reserve", COMPENSATION, 1, 0),
+    CommandFailed("reserve", ACTION, 1, 1),
+    events.CommandDeferred("reserve", ACTION, 1, 1, 7.5),
+    DeadlinePassed(),
+    events.CancelRequested(),
+    RetryRequested("reserve", ACTION),
+    events.ReplyGiven("reserve", COMPENSATION, succeeded=True),
+    events.SkipRequested("reserve", COMPENSATION),
+    events.AbandonRequested(),
+)
+
+
+class Abort(Exception):
+    """Raised by a test inside of a transaction, to have it rolled back."""
+
+
+class StoreContract:
+    """Subclass it, with a fixture `store`."""
+
+    async def test_check_finds_the_tables(self, store: SagaStore) -> None:
+        await store.check()
+
+    async def test_now_is_a_time_of_utc_that_goes_on(self, store: SagaStore) -> None:
+        times = []
+        for _ in range(3):
+            async with store.transaction() as tx:
+                times.append(tx.now)
+        assert [time.utcoffset() for time in times] == [timedelta(0)] * 3
+        assert times == sorted(times)
+
+    async def test_now_stands_still_in_a_transaction(self, store: SagaStore) -> None:
+        async with store.transaction() as tx:
+            before = tx.now
+            await tx.load([uuid4()])
+            assert tx.now == before
+
+    async def test_something_that_is_no_connection_cannot_be_joined(self, store: SagaStore) -> None:
+        refused = None
+        try:
+            store.enlist(object())
+        except TypeError as error:
+            refused = error
+        assert refused is not None
+
+    # Plans.
+
+    async def test_plans_are_found_by_their_hashes(self, store: SagaStore) -> None:
+        await store.add_plans([SHORT, LONG])
+        assert list(await store.plans([LONG.hash, "0" * 64])) == [LONG]
+        assert {plan.hash for plan in await store.plans([LONG.hash, SHORT.hash])} == {LONG.hash, SHORT.hash}
+
+    async def test_a_plan_may_be_added_again(self, store: SagaStore) -> None:
+        await store.add_plans([SHORT])
+        await store.add_plans([LONG, SHORT])
+        assert len(await store.plans([LONG.hash, SHORT.hash])) == 2
+
+    async def test_plans_may_be_added_at_the_same_time(self, store: SagaStore) -> None:
+        async with racing() as tasks:
+            for plans in [[SHORT, LONG], [LONG, SHORT]] * RACES:
+                tasks.create_task(store.add_plans(plans))
+        assert len(await store.plans([LONG.hash, SHORT.hash])) == 2
+
+    # Sagas that begin.
+
+    async def test_a_new_saga_is_found_as_it_was_written(self, store: SagaStore) -> None:
+        timers = (
+            Timer(moment(3), None),
+            Timer(moment(1), "place", ACTION, 1, 2),
+            Timer(moment(2), "reserve", COMPENSATION, 3, 0),
+        )
+        record = new_saga(LONG, key="ключ 'with\" \\ everything; -- ✓")
+        change = happens(record, STARTED, timers=timers, wake_at=moment(1))
+        assert list(await insert(store, change)) == []
+        assert [plain(found) for found in await store.find([record.saga_id])] == [change.record]
+
+    async def test_the_store_says_when_a_saga_was_started_and_updated(self, store: SagaStore) -> None:
+        record = await started(store)
+        first = (await store.find([record.saga_id]))[0]
+        await save(store, happens(record, NOT_YET))
+        second = (await store.find([record.saga_id]))[0]
+        assert first.started_at is not None
+        assert first.updated_at is not None
+        assert second.updated_at is not None
+        assert second.started_at == first.started_at <= first.updated_at < second.updated_at
+
+    async def test_many_sagas_are_written_at_once(self, store: SagaStore) -> None:
+        changes = [happens(new_saga(LONG), STARTED) for _ in range(300)]
+        assert list(await insert(store, *changes)) == []
+        found = await store.find([change.record.saga_id for change in changes])
+        assert [plain(record) for record in found] == [change.record for change in changes]
+
+    async def test_a_saga_with_many_steps_is_kept(self, store: SagaStore) -> None:
+        timers = [Timer(moment(1), step.name) for step in WIDE.steps]
+        change = happens(new_saga(WIDE), STARTED, timers=timers)
+        await insert(store, change)
+        assert [plain(record) for record in await store.find([change.record.saga_id])] == [change.record]
+
+    async def test_a_key_that_is_taken_gives_the_saga_that_has_it(self, store: SagaStore) -> None:
+        first = await started(store, key="order-1")
+        second = new_saga(key="order-1")
+        existing = await insert(store, happens(second, STARTED, payloads=[an_input(second)], wake_at=moment(-1)))
+        assert [plain(record) for record in existing] == [first]
+        assert list(await store.find([second.saga_id])) == []
+        assert list(await store.journal(second.saga_id)) == []
+        assert await payloads(store, second.saga_id) == []
+        assert await claimed(store) == []
+
+    async def test_of_a_batch_only_what_is_new_is_written(self, store: SagaStore) -> None:
+        taken = [await started(store, key=f"order-{number}") for number in (1, 3)]
+        again = [happens(new_saga(key=f"order-{number}"), STARTED) for number in range(5)]
+        existing = await insert(store, *again)
+        assert {record.saga_id for record in existing} == {record.saga_id for record in taken}
+        found = await store.find([change.record.saga_id for change in again])
+        assert [record.key for record in found] == ["order-0", "order-2", "order-4"]
+
+    async def test_a_key_that_is_twice_in_a_batch_is_taken_once(self, store: SagaStore) -> None:
+        changes = [happens(new_saga(key="order-1"), STARTED) for _ in range(2)]
+        (existing,) = await insert(store, *changes)
+        found = await store.find([change.record.saga_id for change in changes])
+        assert [record.saga_id for record in found] == [existing.saga_id]
+
+    async def test_another_saga_may_have_the_same_key(self, store: SagaStore) -> None:
+        await started(store, key="order-1")
+        assert list(await insert(store, happens(new_saga(LONG, key="order-1"), STARTED))) == []
+
+    async def test_who_begins_a_saga_again_finds_it(self, store: SagaStore) -> None:
+        """As one does who does not know whether the commit has happened."""
+        change = happens(new_saga(), STARTED)
+        await insert(store, change)
+        assert [plain(record) for record in await insert(store, change)] == [change.record]
+        assert len(await store.journal(change.record.saga_id)) == 1
+
+    async def test_of_those_who_begin_a_saga_at_the_same_time_one_does(self, store: SagaStore) -> None:
+        await add_plans(store)
+        for race in range(RACES):
+            changes = [happens(new_saga(key=f"order-{race}"), STARTED) for _ in range(4)]
+            async with racing() as tasks:
+                runs = [tasks.create_task(insert(store, change)) for change in changes]
+            (winner,) = await store.find([change.record.saga_id for change in changes])
+            given = [[record.saga_id for record in run.result()] for run in runs]
+            expected = [[winner.saga_id] if change.record.saga_id != winner.saga_id else [] for change in changes]
+            assert given == expected
+
+    async def test_overlapping_batches_may_begin_at_the_same_time(self, store: SagaStore) -> None:
+        await add_plans(store)
+        for race in range(RACES):
+            keys = [f"order-{race}-{number}" for number in range(10)]
+            orders = [keys, keys[::-1], keys[5:] + keys[:5]]
+            async with racing() as tasks:
+                for order in orders:
+                    tasks.create_task(insert(store, *(happens(new_saga(key=key), STARTED) for key in order)))
+            written = [await store.list(SagaFilter(key=key), 10) for key in keys]
+            assert [len(sagas) for sagas in written] == [1] * len(keys)
+
+    async def test_a_beginning_that_is_rolled_back_leaves_nothing(self, store: SagaStore) -> None:
+        await add_plans(store)
+        record = new_saga(key="order-1")
+        with suppress(Abort):
+            async with store.transaction() as tx:
+                await tx.insert(
+                    [happens(record, STARTED, payloads=[an_input(record)], wake_at=moment(-1), resend=True)], PROCESS
+                )
+                assert len(await tx.load([record.saga_id])) == 1
+                raise Abort
+        assert list(await store.find([record.saga_id])) == []
+        assert list(await store.journal(record.saga_id)) == []
+        assert await payloads(store, record.saga_id) == []
+        assert await claimed(store) == []
+        assert list(await insert(store, happens(new_saga(key="order-1"), STARTED))) == []
+
+    async def test_who_waits_for_a_beginning_that_is_rolled_back_begins(self, store: SagaStore) -> None:
+        await add_plans(store)
+        second = happens(new_saga(key="order-1"), STARTED)
+        async with racing() as tasks:
+            with suppress(Abort):
+                async with store.transaction() as tx:
+                    await tx.insert([happens(new_saga(key="order-1"), STARTED)], PROCESS)
+                    run = tasks.create_task(insert(store, second))
+                    await asyncio.sleep(PAUSE_SECONDS)
+                    raise Abort
+        assert list(run.result()) == []
+        assert len(await store.find([second.record.saga_id])) == 1
+
+    # Sagas that go on.
+
+    async def test_sagas_are_loaded_in_the_order_of_their_ids(self, store: SagaStore) -> None:
+        records = [await started(store) for _ in range(3)]
+        wanted = [records[2].saga_id, uuid4(), records[0].saga_id, records[1].saga_id, records[0].saga_id]
+        async with store.transaction() as tx:
+            loaded = await tx.load(wanted)
+        assert [plain(record) for record in loaded] == records
+        assert [plain(record) for record in await store.find(wanted)] == records
+
+    async def test_a_change_is_found_as_it_was_written(self, store: SagaStore) -> None:
+        record = await started(store, LONG)
+        timers = [Timer(moment(2), "reserve", ACTION, 1, 1), Timer(moment(1), "authorize", ACTION, 1, 1)]
+        change = happens(record, Succeeded("place", ACTION, 1, 1), timers=timers, wake_at=moment(1), wake_changed=True)
+        await save(store, change)
+        assert [plain(found) for found in await store.find([record.saga_id])] == [change.record]
+
+    async def test_many_sagas_are_changed_at_once(self, store: SagaStore) -> None:
+        begun = [happens(new_saga(LONG), STARTED, wake_at=moment(1)) for _ in range(300)]
+        await insert(store, *begun)
+        changes = [happens(change.record, Succeeded("place", ACTION, 1, 1)) for change in begun]
+        await save(store, *changes)
+        found = await store.find([change.record.saga_id for change in changes])
+        assert [plain(record) for record in found] == [change.record for change in changes]
+
+    async def test_a_change_of_another_version_is_refused(self, store: SagaStore) -> None:
+        records = [await started(store) for _ in range(3)]
+        await save(store, happens(records[1], NOT_YET))
+        refusal = await refused(store, *(happens(record, DONE) for record in records))
+        assert str(records[1].saga_id) in refusal
+        assert [(found.version, found.status) for found in await store.find([one.saga_id for one in records])] == [
+            (1, SagaStatus.RUNNING),
+            (2, SagaStatus.RUNNING),
+            (1, SagaStatus.RUNNING),
+        ]
+        assert [len(await store.journal(record.saga_id)) for record in records] == [1, 2, 1]
+
+    async def test_a_change_of_a_saga_that_does_not_exist_is_refused(self, store: SagaStore) -> None:
+        await add_plans(store)
+        record = replace(new_saga(), version=1)
+        assert str(record.saga_id) in await refused(store, happens(record, NOT_YET))
+        assert list(await store.journal(record.saga_id)) == []
+
+    async def test_a_change_that_is_rolled_back_leaves_nothing(self, store: SagaStore) -> None:
+        record = await started(store, wake_at=moment(60))
+        change = happens(
+            record, NOT_YET, payloads=[a_result(record)], wake_at=moment(-1), wake_changed=True, resend=True
+        )
+        with suppress(Abort):
+            async with store.transaction() as tx:
+                await tx.load([record.saga_id])
+                await tx.save([change], PROCESS)
+                raise Abort
+        assert [plain(found) for found in await store.find([record.saga_id])] == [record]
+        assert len(await store.journal(record.saga_id)) == 1
+        assert await payloads(store, record.saga_id) == []
+        assert await claimed(store) == []
+
+    async def test_of_those_who_change_a_saga_at_the_same_time_each_sees_the_change_before(
+        self, store: SagaStore
+    ) -> None:
+        record = await started(store)
+        async with racing() as tasks:
+            for _ in range(30):
+                tasks.create_task(go_on(store, record.saga_id))
+        assert (await store.find([record.saga_id]))[0].version == 31
+        assert [entry.seq for entry in await store.journal(record.saga_id)] == list(range(1, 32))
+
+    async def test_overlapping_batches_may_be_changed_at_the_same_time(self, store: SagaStore) -> None:
+        saga_ids = [(await started(store)).saga_id for _ in range(8)]
+        chance = seeded(0)
+        async with racing() as tasks:
+            for _ in range(30):
+                tasks.create_task(go_on(store, *chance.sample(saga_ids, 5)))
+        assert sum(record.version - 1 for record in await store.find(saga_ids)) == 150
+
+    # Journal and payloads.
+
+    async def test_every_kind_of_event_is_told_as_it_was_written(self, store: SagaStore) -> None:
+        assert {type(event) for event in EVERY_EVENT} == set(kinds(Event))
+        await self._expect_told(store, [replace(ENTRY, event=event) for event in EVERY_EVENT])
+
+    async def test_every_status_is_told_as_it_was_written(self, store: SagaStore) -> None:
+        await self._expect_told(store, [replace(ENTRY, status=status) for status in SagaStatus])
+
+    async def test_all_that_an_entry_can_hold_is_told_as_it_was_written(self, store: SagaStore) -> None:
+        commands = (SendCommand("reserve", ACTION, 1, 1), SendCommand("place", COMPENSATION, 2, 3))
+        error = ErrorInfo("Out\\OfStock", 'a "quoted" \x00 ✓ message\nof two lines', "Traceback ...\n  é")
+        full = replace(
+            ENTRY,
+            commands=commands,
+            error=error,
+            actor="eve",
+            reason="she's sure; --",
+            traceparent=ids.new_traceparent(),
+        )
+        ignored = [replace(ENTRY, ignored=str(because)) for because in IgnoredBecause]
+        await self._expect_told(store, [ENTRY, full, *ignored])
+
+    async def test_a_nul_in_a_text_harms_nothing(self, store: SagaStore) -> None:
+        """It may come from another service, and not every database can keep it."""
+        record = await started(store)
+        entry = replace(ENTRY, origin="stock@a\x00b", actor="e\x00e", reason="\x00")
+        change = happens(record, NOT_YET)
+        await save(store, replace(change, journal=[replace(entry, saga_id=record.saga_id, seq=2)]))
+        told = (await store.journal(record.saga_id))[-1]
+        assert [without_nul(text or "") for text in (told.origin, told.actor, told.reason)] == ["stock@a?b", "e?e", "?"]
+
+    async def test_the_journal_is_told_in_order_with_the_times_of_the_store(self, store: SagaStore) -> None:
+        record = await started(store)
+        async with store.transaction() as tx:
+            (loaded,) = await tx.load([record.saga_id])
+            await tx.save([happens(loaded, NOT_YET, TimerFired("reserve", ACTION, 1, 1), DONE)], PROCESS)
+        journal = await store.journal(record.saga_id)
+        assert [type(entry.event) for entry in journal] == [Started, Failed, TimerFired, Succeeded]
+        assert [entry.seq for entry in journal] == [1, 2, 3, 4]
+        times = [entry.at for entry in journal if entry.at is not None]
+        assert len(times) == 4
+        assert times == sorted(times)
+        assert {time.utcoffset() for time in times} == {timedelta(0)}
+
+    async def test_payloads_are_kept_as_they_were(self, store: SagaStore) -> None:
+        one, other = new_saga(), new_saga()
+        bodies = [b"", b"null", bytes(range(256)), b"x" * PAYLOAD_BYTES_MAX]
+        rounds = [Payload(one.saga_id, "reserve", PayloadKind.COMMAND, *numbered) for numbered in enumerate(bodies, 1)]
+        begun = happens(one, STARTED, payloads=[an_input(one), *rounds])
+        await insert(store, begun, happens(other, STARTED, payloads=[an_input(other)]))
+        await save(store, happens(begun.record, DONE, payloads=[a_result(one)]))
+        kept = {an_input(one), an_input(other), *rounds, a_result(one)}
+        assert set(await payloads(store, one.saga_id, other.saga_id)) == kept
+        assert await payloads(store, other.saga_id) == [an_input(other)]
+
+    async def test_a_payload_is_never_changed(self, store: SagaStore) -> None:
+        """That somebody tries is a bug. Whether the store raises something then is its own affair."""
+        record = new_saga()
+        begun = happens(record, STARTED, payloads=[an_input(record)])
+        await insert(store, begun)
+        with suppress(Exception):
+            await save(store, happens(begun.record, NOT_YET, payloads=[replace(an_input(record), body=b"other")]))
+        assert await payloads(store, record.saga_id) == [an_input(record)]
+
+    async def test_the_journal_sums_up_to_the_state(self, store: SagaStore) -> None:
+        chance = seeded(1)
+        reached: Counter[SagaStatus] = Counter()
+        for _ in range(4):
+            records = [(await started(store, LONG)) for _ in range(25)]
+            for _ in range(14):
+                changes = [happens(record, *likely_events(record.state, chance)) for record in records]
+                await save(store, *changes)
+                records = [change.record for change in changes]
+            found = await store.find([record.saga_id for record in records])
+            assert [plain(record) for record in found] == records
+            for record in found:
+                assert await summed_up(store, record.saga_id) == (record.state, record.version)
+                reached[record.status] += 1
+        assert set(reached) == set(SagaStatus), "the events are too tame to show anything"
+
+    async def _expect_told(self, store: SagaStore, entries: Sequence[JournalEntry]) -> None:
+        record = await started(store)
+        entries = [replace(entry, saga_id=record.saga_id, seq=seq) for seq, entry in enumerate(entries, 2)]
+        change = happens(record, NOT_YET)
+        await save(store, replace(change, journal=entries, record=replace(change.record, version=1 + len(entries))))
+        told = await store.journal(record.saga_id)
+        assert [replace(entry, at=None) for entry in told[1:]] == entries
+
+    # The agenda.
+
+    async def test_sagas_are_claimed_when_their_time_has_come_the_earliest_first(self, store: SagaStore) -> None:
+        due = [await started(store, wake_at=moment(-seconds)) for seconds in (5, 20, 10)]
+        await started(store, wake_at=moment(600))
+        await started(store, wake_at=None)
+        assert await claimed(store) == [due[place].saga_id for place in (1, 2, 0)]
+
+    async def test_no_more_are_claimed_than_asked_for(self, store: SagaStore) -> None:
+        due = [(await started(store, wake_at=moment(seconds - 100))).saga_id for seconds in range(5)]
+        assert [await claimed(store, limit=2) for _ in range(4)] == [due[0:2], due[2:4], due[4:], []]
+
+    async def test_what_is_claimed_is_given_to_nobody_else_until_it_is_no_longer_held(self, store: SagaStore) -> None:
+        due = (await started(store, wake_at=moment(-1))).saga_id
+        async with store.transaction() as tx:
+            before = tx.now
+        held_seconds = 0.2
+        assert await claimed(store, hold_seconds=held_seconds) == [due]
+        assert await sooner_or_later_claimed(store) == [due]
+        async with store.transaction() as tx:
+            assert tx.now - before >= timedelta(seconds=held_seconds)
+
+    async def test_the_sagas_of_another_coordinator_are_not_claimed(self, store: SagaStore) -> None:
+        mine = await started(store, wake_at=moment(-1))
+        other = await started(store, wake_at=moment(-2), coordinator="another")
+        assert await claimed(store) == [mine.saga_id]
+        assert await claimed(store, "another") == [other.saga_id]
+
+    async def test_those_who_claim_at_the_same_time_are_given_different_sagas(self, store: SagaStore) -> None:
+        due = [happens(new_saga(), STARTED, wake_at=moment(number - 100)) for number in range(40)]
+        await insert(store, *due)
+        async with racing() as tasks:
+            claims = [tasks.create_task(claimed(store, limit=7)) for _ in range(8)]
+        given = [saga_id for claim in claims for saga_id in claim.result()]
+        rest = await claimed(store, limit=100)
+        assert Counter(given + rest) == Counter(change.record.saga_id for change in due)
+
+    async def test_a_change_moves_a_saga_on_the_agenda_if_it_says_so(self, store: SagaStore) -> None:
+        later = await started(store, wake_at=moment(600))
+        sooner = await started(store, wake_at=moment(-1))
+        asleep = await started(store, wake_at=moment(-1))
+        await save(store, happens(later, NOT_YET, wake_at=moment(-5), wake_changed=True))
+        await save(store, happens(sooner, NOT_YET, wake_at=moment(600), wake_changed=True))
+        await save(store, happens(asleep, NOT_YET, wake_at=None, wake_changed=True))
+        assert await claimed(store) == [later.saga_id]
+
+    async def test_a_change_that_does_not_say_so_moves_nothing(self, store: SagaStore) -> None:
+        record = await started(store, wake_at=moment(-1), resend=True)
+        await save(store, happens(record, NOT_YET))
+        assert list(await store.claim_due(COORDINATOR, 10, HOLD_SECONDS)) == [Due(record.saga_id, True)]
+
+    async def test_a_claim_says_what_is_to_be_sent_again(self, store: SagaStore) -> None:
+        quiet = await started(store, wake_at=moment(-3))
+        begun = await started(store, wake_at=moment(-2), resend=True)
+        changed = await started(store, wake_at=moment(600))
+        await save(store, happens(changed, NOT_YET, wake_at=moment(-1), wake_changed=True, resend=True))
+        assert list(await store.claim_due(COORDINATOR, 10, HOLD_SECONDS)) == [
+            Due(quiet.saga_id, False),
+            Due(begun.saga_id, True),
+            Due(changed.saga_id, True),
+        ]
+
+    async def test_what_is_to_be_sent_again_stays_so_until_somebody_has_done_it(self, store: SagaStore) -> None:
+        record = await started(store, wake_at=moment(-1), resend=True)
+        for _ in range(2):
+            assert list(await store.claim_due(COORDINATOR, 10, 0.0)) == [Due(record.saga_id, True)]
+        await resent(store, record, wake_at=moment(-1))
+        assert list(await store.claim_due(COORDINATOR, 10, 0.0)) == [Due(record.saga_id, False)]
+
+    async def test_a_change_that_moves_a_saga_has_sent_again(self, store: SagaStore) -> None:
+        record = await started(store, wake_at=moment(-1), resend=True)
+        await save(store, happens(record, NOT_YET, wake_at=moment(-1), wake_changed=True))
+        assert list(await store.claim_due(COORDINATOR, 10, HOLD_SECONDS)) == [Due(record.saga_id, False)]
+
+    async def test_a_saga_that_was_resent_is_looked_at_when_it_is_said(self, store: SagaStore) -> None:
+        records = [await started(store, wake_at=moment(-1), resend=True) for _ in range(3)]
+        times = [moment(600), None, moment(-5)]
+        async with store.transaction() as tx:
+            await tx.load([record.saga_id for record in records])
+            await tx.resent([record.saga_id for record in records], times, PROCESS)
+        assert await claimed(store) == [records[2].saga_id]
+        assert (await store.find([records[0].saga_id]))[0].wake_at == times[0]
+        assert (await store.find([records[1].saga_id]))[0].wake_at is None
+
+    async def test_a_saga_that_has_ended_leaves_the_agenda(self, store: SagaStore) -> None:
+        record = await started(store, wake_at=moment(-1))
+        ended = happens(record, DONE, wake_at=moment(-1), wake_changed=True)
+        await save(store, ended)
+        assert await claimed(store) == []
+        (found,) = await store.find([record.saga_id])
+        assert (found.status, found.timers, found.wake_at) == (SagaStatus.COMPLETED, (), None)
+
+    async def test_a_saga_that_has_ended_is_not_called_back(self, store: SagaStore) -> None:
+        record = await started(store)
+        await save(store, happens(record, DONE))
+        await resent(store, record, wake_at=moment(-1))
+        assert await claimed(store) == []
+
+    async def test_a_saga_that_is_stuck_stays_on_the_agenda(self, store: SagaStore) -> None:
+        sleeping, waking = await started(store), await started(store)
+        await save(store, happens(sleeping, STUCK))
+        await save(store, happens(waking, STUCK, wake_at=moment(-1), wake_changed=True))
+        assert await claimed(store) == [waking.saga_id]
+        (stuck,) = await store.find([sleeping.saga_id])
+        await save(store, happens(stuck, RetryRequested("reserve", ACTION), wake_at=moment(-1), wake_changed=True))
+        assert await claimed(store) == [sleeping.saga_id]
+
+    # Leases.
+
+    async def test_what_a_process_had_in_flight_is_taken_over_when_its_lease_has_lapsed(self, store: SagaStore) -> None:
+        lost = [await started(store, wake_at=wake_at) for wake_at in (moment(600), None, moment(600))]
+        await store.keep_lease(COORDINATOR, PROCESS, 0.0)
+        assert await store.take_over(COORDINATOR) == 3
+        due = await store.claim_due(COORDINATOR, 10, HOLD_SECONDS)
+        assert set(due) == {Due(record.saga_id, True) for record in lost}
+
+    async def test_nothing_is_taken_over_from_a_process_that_lives(self, store: SagaStore) -> None:
+        await started(store)
+        await store.keep_lease(COORDINATOR, PROCESS, 0.0)
+        await store.keep_lease(COORDINATOR, PROCESS, 60.0)
+        await store.keep_lease(COORDINATOR, OTHER_PROCESS, 0.0)
+        assert await store.take_over(COORDINATOR) == 0
+        assert await claimed(store) == []
+
+    async def test_a_process_is_taken_over_once(self, store: SagaStore) -> None:
+        record = await started(store)
+        await store.keep_lease(COORDINATOR, PROCESS, 0.0)
+        assert [await store.take_over(COORDINATOR) for _ in range(2)] == [1, 0]
+        await store.keep_lease(COORDINATOR, PROCESS, 0.0)
+        assert await store.take_over(COORDINATOR) == 0, "it came back, and the saga is nobody's by now"
+        assert await claimed(store) == [record.saga_id]
+
+    async def test_those_who_take_over_at_the_same_time_take_each_saga_once(self, store: SagaStore) -> None:
+        for _ in range(RACES):
+            await insert(store, *(happens(new_saga(), STARTED) for _ in range(20)))
+            await store.keep_lease(COORDINATOR, PROCESS, 0.0)
+            async with racing() as tasks:
+                runs = [tasks.create_task(store.take_over(COORDINATOR)) for _ in range(4)]
+            assert sum(run.result() for run in runs) == 20
+            assert len(await claimed(store, limit=100)) == 20
+
+    async def test_a_saga_that_another_process_has_changed_or_resent_is_not_taken_over(self, store: SagaStore) -> None:
+        changed, sent, lost = [await started(store) for _ in range(3)]
+        await save(store, happens(changed, NOT_YET), process=OTHER_PROCESS)
+        await resent(store, sent, wake_at=None, process=OTHER_PROCESS)
+        await store.keep_lease(COORDINATOR, PROCESS, 0.0)
+        assert await store.take_over(COORDINATOR) == 1
+        assert await claimed(store) == [lost.saga_id]
+
+    async def test_a_saga_that_has_ended_is_not_taken_over(self, store: SagaStore) -> None:
+        await save(store, happens(await started(store), DONE))
+        await store.keep_lease(COORDINATOR, PROCESS, 0.0)
+        assert await store.take_over(COORDINATOR) == 0
+
+    async def test_the_sagas_of_another_coordinator_are_not_taken_over(self, store: SagaStore) -> None:
+        other = await started(store, coordinator="another")
+        await store.keep_lease(COORDINATOR, PROCESS, 0.0)
+        await store.keep_lease("another", PROCESS, 0.0)
+        assert await store.take_over(COORDINATOR) == 0
+        assert await store.take_over("another") == 1
+        assert await claimed(store, "another") == [other.saga_id]
+
+    async def test_who_ends_with_everything_sent_leaves_nothing_to_do(self, store: SagaStore) -> None:
+        await started(store)
+        await store.keep_lease(COORDINATOR, PROCESS, 0.0)
+        await store.drop_lease(COORDINATOR, PROCESS, resend=False)
+        assert await store.take_over(COORDINATOR) == 0
+        assert await claimed(store) == []
+
+    async def test_who_ends_with_something_unsent_has_it_sent_again(self, store: SagaStore) -> None:
+        mine = await started(store)
+        await started(store, process=OTHER_PROCESS)
+        await store.keep_lease(COORDINATOR, PROCESS, 60.0)
+        await store.drop_lease(COORDINATOR, PROCESS, resend=True)
+        await store.take_over(COORDINATOR)
+        assert list(await store.claim_due(COORDINATOR, 10, HOLD_SECONDS)) == [Due(mine.saga_id, True)]
+
+    # Watchers.
+
+    async def test_who_watches_is_told_when_the_saga_ends(self, store: SagaStore) -> None:
+        records = [await started(store) for _ in range(3)]
+        watchers = [Watcher(records[place].saga_id, address) for place, address in ((0, "a"), (0, "b"), (1, "a"))]
+        seen = await watch(store, *watchers)
+        assert [plain(record) for record in seen] == records[:2]
+        assert await save(store, happens(records[0], NOT_YET)) == []
+        ended = [happens(happens(records[0], NOT_YET).record, DONE), *(happens(record, DONE) for record in records[1:])]
+        assert set(await save(store, *ended)) == set(watchers)
+
+    async def test_who_watches_is_told_when_the_saga_is_stuck_and_then_forgotten(self, store: SagaStore) -> None:
+        record = await started(store)
+        await watch(store, Watcher(record.saga_id, "a"))
+        stuck = happens(record, STUCK)
+        assert await save(store, stuck) == [Watcher(record.saga_id, "a")]
+        again = happens(stuck.record, RetryRequested("reserve", ACTION))
+        assert await save(store, again) == []
+        await watch(store, Watcher(record.saga_id, "b"))
+        assert await save(store, happens(again.record, Succeeded("reserve", ACTION, 1, 1))) == [
+            Watcher(record.saga_id, "b")
+        ]
+
+    async def test_who_watches_again_is_told_once(self, store: SagaStore) -> None:
+        record = await started(store)
+        await watch(store, Watcher(record.saga_id, "a"), Watcher(record.saga_id, "a"))
+        await watch(store, Watcher(record.saga_id, "a"), Watcher(record.saga_id, "b"))
+        told = await save(store, happens(record, DONE))
+        assert sorted(told, key=lambda watcher: watcher.address) == [
+            Watcher(record.saga_id, "a"),
+            Watcher(record.saga_id, "b"),
+        ]
+
+    async def test_who_comes_too_late_to_watch_sees_that_it_is_over(self, store: SagaStore) -> None:
+        ended, stuck = await started(store), await started(store)
+        changes = [happens(ended, DONE), happens(stuck, STUCK)]
+        await save(store, *changes)
+        seen = await watch(store, Watcher(ended.saga_id, "a"), Watcher(stuck.saga_id, "a"))
+        assert [record.status for record in seen] == [SagaStatus.COMPLETED, SagaStatus.STUCK]
+        again = happens(changes[1].record, RetryRequested("reserve", ACTION))
+        assert await save(store, again) == []
+        assert await save(store, happens(again.record, DONE)) == [], "it was not remembered"
+
+    async def test_a_saga_that_does_not_exist_cannot_be_watched(self, store: SagaStore) -> None:
+        record = await started(store)
+        seen = await watch(store, Watcher(uuid4(), "a"), Watcher(record.saga_id, "a"))
+        assert [found.saga_id for found in seen] == [record.saga_id]
+
+    async def test_a_watch_that_is_rolled_back_is_forgotten(self, store: SagaStore) -> None:
+        record = await started(store)
+        with suppress(Abort):
+            async with store.transaction() as tx:
+                await tx.watch([Watcher(record.saga_id, "a")])
+                raise Abort
+        assert await save(store, happens(record, DONE)) == []
+
+    async def test_no_end_slips_between_the_look_and_the_note(self, store: SagaStore) -> None:
+        """Whoever watches while the saga ends either sees that it has ended, or is told; never both, never
+        neither."""
+        for _ in range(RACES):
+            records = [await started(store) for _ in range(6)]
+            told: list[Watcher] = []
+
+            async def end(record: SagaRecord, told: list[Watcher] = told) -> None:
+                told += await save(store, happens(record, DONE))
+
+            watchers = [[Watcher(record.saga_id, address) for record in records] for address in "abc"]
+            async with racing() as tasks:
+                runs = []
+                for some, record in zip([*watchers, [], [], []], records, strict=True):
+                    if some:
+                        runs.append(tasks.create_task(watch(store, *some)))
+                    tasks.create_task(end(record))
+            seen = [
+                Watcher(record.saga_id, address)
+                for address, run in zip("abc", runs, strict=True)
+                for record in run.result()
+                if record.state.ended
+            ]
+            assert Counter(told + seen) == Counter(watcher for some in watchers for watcher in some)
+
+    # Looking.
+
+    async def test_the_latest_sagas_are_listed_first(self, store: SagaStore) -> None:
+        records = [await started(store) for _ in range(4)]
+        listed = await store.list(SagaFilter(), 3)
+        assert [plain(record) for record in listed] == records[:0:-1]
+
+    async def test_sagas_are_listed_by_name_key_and_status(self, store: SagaStore) -> None:
+        short = await started(store, key="order-1")
+        long = await started(store, LONG, key="order-1")
+        other = await started(store, key="order-2")
+        stuck = await started(store, key="order-3")
+        await save(store, happens(other, DONE), happens(stuck, STUCK))
+
+        async def listed(**restrictions: object) -> list[UUID]:
+            return [record.saga_id for record in await store.list(SagaFilter(**restrictions), 10)]  # type: ignore[arg-type]
+
+        running, completed, is_stuck = SagaStatus.RUNNING, SagaStatus.COMPLETED, SagaStatus.STUCK
+        assert await listed(saga="short") == [stuck.saga_id, other.saga_id, short.saga_id]
+        assert await listed(saga="none") == []
+        assert await listed(key="order-1") == [long.saga_id, short.saga_id]
+        assert await listed(key="order-1", saga="long") == [long.saga_id]
+        assert await listed(statuses=frozenset({running})) == [long.saga_id, short.saga_id]
+        assert await listed(statuses=frozenset({completed})) == [other.saga_id]
+        assert await listed(statuses=frozenset({is_stuck, running})) == [stuck.saga_id, long.saga_id, short.saga_id]
+        assert await listed(statuses=frozenset({is_stuck, completed})) == [stuck.saga_id, other.saga_id]
+        assert await listed(statuses=frozenset({running}), saga="short", key="order-1") == [short.saga_id]
+        assert await listed(statuses=frozenset({running}), key="order-2") == []
+
+    async def test_what_does_not_exist_is_not_found(self, store: SagaStore) -> None:
+        nowhere = uuid4()
+        assert list(await store.find([nowhere])) == []
+        assert list(await store.find([])) == []
+        assert list(await store.journal(nowhere)) == []
+        assert await payloads(store, nowhere) == []
+        assert list(await store.list(SagaFilter(), 10)) == []
+        assert list(await store.list_put_aside(10)) == []
+
+    # Messages that could not be dealt with.
+
+    async def test_messages_that_are_put_aside_are_kept_and_the_latest_are_listed(self, store: SagaStore) -> None:
+        messages = [PutAside("replies.shop", f"reason {number}", bytes([0, 255, number])) for number in range(3)]
+        await store.put_aside(messages[:2])
+        await store.put_aside(messages[2:])
+        listed = await store.list_put_aside(2)
+        assert [replace(aside, at=None) for aside in listed] == [messages[2], messages[1]]
+        assert all(aside.at is not None and aside.at.utcoffset() == timedelta(0) for aside in listed)
+
+    async def test_any_message_can_be_put_aside(self, store: SagaStore) -> None:
+        body = b"\xff" * (PUT_ASIDE_BYTES_MAX + 1)
+        await store.put_aside([PutAside("replies.\x00", "it holds \x00 and ✓", body)])
+        (aside,) = await store.list_put_aside(10)
+        assert (without_nul(aside.source), without_nul(aside.reason)) == ("replies.?", "it holds ? and ✓")
+        assert aside.body == body[:PUT_ASIDE_BYTES_MAX]
+
+
+# ------------------------------------------------------------------------------------------- values
+
+
+_BEGIN: Final = datetime.now(UTC).replace(microsecond=123456)
+
+
+def moment(seconds: float) -> datetime:
+    """A time so many seconds after the tests began."""
+    return _BEGIN + timedelta(seconds=seconds)
+
+
+def new_saga(plan: Plan = SHORT, *, key: str | None = None, coordinator: str = COORDINATOR) -> SagaRecord:
+    """A saga that nobody has written yet, later than all before it."""
+    saga_id = _later_id()
+    return SagaRecord(
+        saga_id=saga_id,
+        saga=plan.saga,
+        key=key or f"key of {saga_id}",
+        coordinator=coordinator,
+        plan_hash=plan.hash,
+        secret=ids.new_secret(),
+        traceparent=ids.new_traceparent(),
+        input_digest=saga_id.bytes * 2,
+        version=0,
+        state=initial(plan),
+    )
+
+
+def _later_id() -> UUID:
+    """An id like those of `new_id`, but in order within a millisecond too."""
+    return UUID(int=ids.new_id().int & ~(0xFFF << 64) | (next(_NUMBERS) & 0xFFF) << 64)
+
+
+_NUMBERS: Final = count()
+
+
+def happens(
+    record: SagaRecord,
+    *happened: Event,
+    timers: Iterable[Timer] = (),
+    wake_at: datetime | None = None,
+    wake_changed: bool = False,
+    resend: bool = False,
+    payloads: Sequence[Payload] = (),
+) -> Change:
+    """The change that these events make, one journal entry for each."""
+    state, journal = record.state, []
+    for seq, event in enumerate(happened, record.version + 1):
+        state, effects = advance(PLANS[record.plan_hash], state, event)
+        journal.append(_entry(record, seq, event, state, effects))
+    ended = state.ended
+    return Change(
+        record=replace(
+            record,
+            version=record.version + len(journal),
+            state=state,
+            timers=() if ended else tuple(timers),
+            wake_at=None if ended else wake_at if wake_changed or not record.version else record.wake_at,
+        ),
+        expected_version=record.version,
+        journal=journal,
+        payloads=payloads,
+        wake_changed=wake_changed or not record.version,
+        resend=resend,
+    )
+
+
+def _entry(record: SagaRecord, seq: int, event: Event, state: SagaState, effects: Sequence[Effect]) -> JournalEntry:
+    ignored = next((str(effect.because) for effect in effects if isinstance(effect, Ignored)), None)
+    commands = tuple(effect for effect in effects if isinstance(effect, SendCommand))
+    return JournalEntry(record.saga_id, seq, event, state.status, commands, ignored, origin="tests@here")
+
+
+ENTRY: Final = JournalEntry(UUID(int=0), 0, STARTED, SagaStatus.RUNNING, origin="stock@host-1:17")
+"""An entry with nothing optional in it."""
+
+
+def an_input(record: SagaRecord) -> Payload:
+    """The input of a saga."""
+    return Payload(record.saga_id, INPUT_STEP, PayloadKind.INPUT, 1, b'{"order": "%b"}' % record.saga_id.hex.encode())
+
+
+def a_result(record: SagaRecord) -> Payload:
+    """What the only step of a saga returned."""
+    return Payload(record.saga_id, "reserve", PayloadKind.RESULT, 1, b'{"reservation": 1}')
+
+
+def plain(record: SagaRecord) -> SagaRecord:
+    """Without what the store adds."""
+    return replace(record, started_at=None, updated_at=None)
+
+
+def without_nul(text: str) -> str:
+    """Text whose NULs, or what a store has put in their place, are question marks."""
+    return text.replace("\x00", "?").replace("\N{REPLACEMENT CHARACTER}", "?")
+
+
+def kinds(union: object) -> Iterable[type]:
+    """The members of a union of unions."""
+    members = get_args(union)
+    return [kind for member in members for kind in kinds(member)] if members else [union]  # type: ignore[list-item]
+
+
+def seeded(seed: int) -> random.Random:
+    """Chance that can be repeated."""
+    return random.Random(seed)  # noqa: S311  # it chooses what is tried, and protects nothing
+
+
+def likely_events(state: SagaState, chance: random.Random) -> Sequence[Event]:
+    """What may happen next to a saga of the long plan: mostly something that moves it."""
+    return [_likely_event(state, chance) for _ in range(chance.choice([1, 1, 2, 3]))]
+
+
+def _likely_event(state: SagaState, chance: random.Random) -> Event:
+    of_all: list[Event] = [DeadlinePassed(), events.CancelRequested(), events.AbandonRequested(), Started()]
+    if chance.random() < 0.04:
+        return chance.choice(of_all)
+    asked = [
+        (step.name, operation, op.round, op.attempt)
+        for step, both in zip(LONG.steps, state.steps, strict=True)
+        for operation in Operation
+        if (op := both.op(operation)).attempt
+    ]
+    if not asked:
+        return DeadlinePassed()
+    attempt = chance.choice(asked[-3:])
+    if chance.random() < 0.65:
+        return Succeeded(*attempt)
+    of_one: list[Event] = [
+        Refused(*attempt),
+        Failed(*attempt, 1.5),
+        Failed(*attempt, None),
+        Unserved(*attempt, 10.0),
+        TimerFired(*attempt),
+        CommandFailed(*attempt),
+        RetryRequested(*attempt[:2]),
+        events.SkipRequested(*attempt[:2]),
+        events.ReplyGiven(*attempt[:2], succeeded=chance.random() < 0.5),
+    ]
+    return chance.choice(of_one)
+
+
+# ------------------------------------------------------------------------------------------ actions
+
+
+@asynccontextmanager
+async def racing() -> AsyncIterator[asyncio.TaskGroup]:
+    """Tasks that run at the same time; all of them have to end in time and without an error."""
+    async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as tasks:
+        yield tasks
+
+
+async def add_plans(store: SagaStore) -> None:
+    """Make the plans of these sagas known."""
+    await store.add_plans(list(PLANS.values()))
+
+
+async def insert(store: SagaStore, *changes: Change, process: UUID = PROCESS) -> Sequence[SagaRecord]:
+    """Begin sagas in one transaction; returns those that exist already."""
+    await store.add_plans([PLANS[plan_hash] for plan_hash in {change.record.plan_hash for change in changes}])
+    async with store.transaction() as tx:
+        return await tx.insert(changes, process)
+
+
+async def started(
+    store: SagaStore,
+    plan: Plan = SHORT,
+    *,
+    key: str | None = None,
+    coordinator: str = COORDINATOR,
+    wake_at: datetime | None = None,
+    resend: bool = False,
+    process: UUID = PROCESS,
+) -> SagaRecord:
+    """A saga that has begun."""
+    change = happens(new_saga(plan, key=key, coordinator=coordinator), STARTED, wake_at=wake_at, resend=resend)
+    assert not await insert(store, change, process=process)
+    return change.record
+
+
+async def save(store: SagaStore, *changes: Change, process: UUID = PROCESS) -> Sequence[Watcher]:
+    """Load sagas and change them, in one transaction."""
+    async with store.transaction() as tx:
+        await tx.load([change.record.saga_id for change in changes])
+        return list(await tx.save(changes, process))
+
+
+async def refused(store: SagaStore, *changes: Change) -> str:
+    """Why changes were refused."""
+    try:
+        await save(store, *changes)
+    except RuntimeError as error:
+        return str(error)
+    raise AssertionError("the changes were not refused")
+
+
+async def go_on(store: SagaStore, *saga_ids: UUID) -> None:
+    """Load sagas, and let something happen to each."""
+    async with store.transaction() as tx:
+        records = await tx.load(saga_ids)
+        await _let_other_tasks_run()
+        await tx.save([happens(record, NOT_YET) for record in records], PROCESS)
+
+
+async def _let_other_tasks_run() -> None:
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def resent(store: SagaStore, record: SagaRecord, *, wake_at: datetime | None, process: UUID = PROCESS) -> None:
+    """Say that what a saga has in flight was sent again."""
+    async with store.transaction() as tx:
+        await tx.load([record.saga_id])
+        await tx.resent([record.saga_id], [wake_at], process)
+
+
+async def watch(store: SagaStore, *watchers: Watcher) -> Sequence[SagaRecord]:
+    """Watch sagas, in one transaction."""
+    async with store.transaction() as tx:
+        return await tx.watch(watchers)
+
+
+async def claimed(
+    store: SagaStore, coordinator: str = COORDINATOR, *, limit: int = 10, hold_seconds: float = HOLD_SECONDS
+) -> list[UUID]:
+    """The ids of sagas that are due, in their order."""
+    return [due.saga_id for due in await store.claim_due(coordinator, limit, hold_seconds)]
+
+
+async def sooner_or_later_claimed(store: SagaStore) -> list[UUID]:
+    """What is due next."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while True:
+            due = await claimed(store)
+            if due:
+                return due
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def payloads(store: SagaStore, *saga_ids: UUID) -> list[Payload]:
+    """All payloads of sagas."""
+    async with store.transaction() as tx:
+        return list(await tx.payloads(saga_ids))
+
+
+async def summed_up(store: SagaStore, saga_id: UUID) -> tuple[SagaState, int]:
+    """The state that the journal of a saga of the long plan leads to, and how many entries it has."""
+    state = initial(LONG)
+    journal = await store.journal(saga_id)
+    for seq, entry in enumerate(journal, 1):
+        state, effects = advance(LONG, state, entry.event)
+        assert (entry.seq, entry.status) == (seq, state.status)
+        assert entry.commands == tuple(effect for effect in effects if isinstance(effect, SendCommand))
+    return state, len(journal)

@@ -1,0 +1,742 @@
+"""What is particular to RabbitMQ, on a real one: the contract of all transports is in tests/contracts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import aio_pika
+import pytest
+from aio_pika.abc import AbstractIncomingMessage
+
+from sagaflow.adapters.rabbitmq import RabbitTransport, connection
+from sagaflow.adapters.rabbitmq.topology import ANSWERS_EXPIRE_SECONDS, DELIVERY_LIMIT
+from sagaflow.definitions.ports import Address, Letter, QueueKind, Transport
+from sagaflow.errors import Unavailable
+from sagaflow.testing.transport_contract import ANSWERS, COMMANDS, REPLIES, Inbox, letters, numbered, until
+from tests.adapters.proxy import (
+    BASIC_ACK,
+    BASIC_CANCEL,
+    CHANNEL_CLOSE_OK,
+    CONNECTION_BLOCKED,
+    CONNECTION_UNBLOCKED,
+    LOOPBACK,
+    Proxy,
+)
+from tests.servers import Server
+
+PASSWORD = "the-password"
+LOGGER = "sagaflow.rabbitmq"
+
+
+class Operator:
+    """Someone who works on the broker by other means."""
+
+    def __init__(self, connection: aio_pika.abc.AbstractConnection, namespace: str) -> None:
+        self._connection = connection
+        self.namespace = namespace
+
+    def name(self, address: Address) -> str:
+        return f"{self.namespace}.{address}"
+
+    async def declare(self, name: str, **properties: Any) -> None:
+        """Make a queue. Fails if it exists with any other properties."""
+        async with self._connection.channel() as channel:
+            await channel.declare_queue(name, **properties)
+
+    async def bind(self, name: str) -> None:
+        async with self._connection.channel() as channel:
+            queue = await channel.get_queue(name)
+            await queue.bind(self.namespace)
+
+    async def exists(self, name: str) -> bool:
+        async with self._connection.channel() as channel:
+            try:
+                await channel.get_queue(name)
+            except aio_pika.exceptions.ChannelNotFoundEntity:
+                return False
+        return True
+
+    async def delete_queue(self, name: str) -> None:
+        async with self._connection.channel() as channel:
+            await channel.queue_delete(name)
+
+    async def delete_exchange(self, name: str) -> None:
+        async with self._connection.channel() as channel:
+            await channel.exchange_delete(name)
+
+    async def get(self, name: str) -> AbstractIncomingMessage | None:
+        """Take the first message of a queue, if there is one."""
+        async with self._connection.channel() as channel:
+            queue = await channel.get_queue(name)
+            return await queue.get(no_ack=True, fail=False)
+
+    async def replace(self, name: str, **properties: Any) -> None:
+        """Put another queue in the place of one, before anybody else can."""
+        async with self._connection.channel() as channel:
+            driver = await channel.get_underlay_channel()
+            await asyncio.gather(driver.queue_delete(name), driver.queue_declare(name, **properties))
+
+    async def is_consumed(self, name: str) -> bool:
+        if not await self.exists(name):
+            return False
+        async with self._connection.channel() as channel:
+            queue = await channel.get_queue(name)
+            return bool(queue.declaration_result.consumer_count)
+
+
+@pytest.fixture
+async def operator(rabbitmq: Server, broker_namespace: str) -> AsyncIterator[Operator]:
+    async with await aio_pika.connect(rabbitmq.url) as connection:
+        yield Operator(connection, broker_namespace)
+
+
+@pytest.fixture
+async def proxy(rabbitmq: Server) -> AsyncIterator[Proxy]:
+    async with Proxy(rabbitmq.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def transport(proxy: Proxy, broker_namespace: str) -> AsyncIterator[RabbitTransport]:
+    """Connected by way of the proxy."""
+    async with RabbitTransport(
+        proxy.url, namespace=broker_namespace, publish_timeout_seconds=1.0, check_seconds=0.1
+    ) as transport:
+        yield transport
+
+
+async def publish_until_confirmed(transport: Transport, some: Sequence[Letter]) -> None:
+    """As a runner does."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await transport.publish(some)
+            except Unavailable:
+                await asyncio.sleep(0.01)
+
+
+async def publish_until_refused(transport: Transport, some: Sequence[Letter]) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            await transport.publish(some)
+
+
+async def enter(transport: RabbitTransport) -> None:
+    async with transport:
+        pass
+
+
+def assert_one_line(error: BaseException, *parts: str) -> None:
+    text = str(error)
+    assert "\n" not in text
+    assert PASSWORD not in text
+    for part in parts:
+        assert part in text
+
+
+# Connecting.
+
+
+async def test_the_version_of_the_broker_is_known(rabbitmq: Server, broker_namespace: str) -> None:
+    transport = RabbitTransport(rabbitmq.url, namespace=broker_namespace)
+    async with transport:
+        assert transport.server_version == rabbitmq.version
+    with pytest.raises(Unavailable):
+        assert transport.server_version
+
+
+async def test_operators_see_two_connections_with_names(transport: RabbitTransport, proxy: Proxy) -> None:
+    """One for each direction: a broker in need stops to read from those that publish."""
+    assert len(proxy.lines()) == 2
+    assert len(proxy.lines("sagaflow publishing ")) == 1
+    assert len(proxy.lines("sagaflow consuming ")) == 1
+
+
+async def test_nothing_listens() -> None:
+    with pytest.raises(Unavailable) as caught:
+        await enter(RabbitTransport(f"amqp://someone:{PASSWORD}@{LOOPBACK}:1/"))
+    assert_one_line(caught.value, f"RabbitMQ cannot be reached at {LOOPBACK}:1: ")
+
+
+async def test_the_password_is_wrong(rabbitmq: Server) -> None:
+    address = urlsplit(rabbitmq.url).netloc.rpartition("@")[2]
+    with pytest.raises(Unavailable) as caught:
+        await enter(RabbitTransport(f"amqp://someone:{PASSWORD}@{address}/"))
+    assert_one_line(caught.value, address, "refuses the login of user 'someone'")
+
+
+async def test_the_virtual_host_does_not_exist(rabbitmq: Server) -> None:
+    with pytest.raises(Unavailable) as caught:
+        await enter(RabbitTransport(urlsplit(rabbitmq.url)._replace(path="/nowhere").geturl()))
+    assert_one_line(caught.value, "virtual host 'nowhere'")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "nonsense",
+        f"http://someone:{PASSWORD}@localhost/",
+        f"amqp://someone:{PASSWORD}@/",
+        f"amqp://someone:{PASSWORD}@localhost:port/",
+        f"amqp://someone:1#{PASSWORD}@localhost/",
+        f"amqp://someone:1/{PASSWORD}@localhost/",
+        f"amqp://someone:1?{PASSWORD}@localhost/",
+        f"amqp://someone:{PASSWORD}#1@localhost/",
+        f"amqp://someone:{PASSWORD}[@localhost/",
+    ],
+)
+async def test_the_url_is_wrong(url: str) -> None:
+    """Also when a part of the password would be taken for the host, and shown."""
+    with pytest.raises(Unavailable) as caught:
+        await enter(RabbitTransport(url))
+    assert_one_line(caught.value, "the URL of RabbitMQ must be of the form amqp://")
+
+
+async def test_a_url_that_gives_up_verification_is_refused() -> None:
+    with pytest.raises(Unavailable) as caught:
+        await enter(RabbitTransport(f"amqps://someone:{PASSWORD}@localhost/?no_verify_ssl=1"))
+    assert_one_line(caught.value, "no_verify_ssl", "refused")
+
+
+async def test_what_listens_is_no_rabbitmq() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, LOOPBACK, 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(Unavailable) as caught:
+            await enter(RabbitTransport(f"amqp://someone:{PASSWORD}@{LOOPBACK}:{port}/"))
+    assert_one_line(caught.value, f"{LOOPBACK}:{port}")
+
+
+async def test_after_a_failure_it_can_be_entered(proxy: Proxy, broker_namespace: str) -> None:
+    transport = RabbitTransport(proxy.url, namespace=broker_namespace)
+    await proxy.refuse()
+    with pytest.raises(Unavailable):
+        await enter(transport)
+    await proxy.listen()
+    await enter(transport)
+
+
+async def test_nothing_is_left_behind(rabbitmq: Server, broker_namespace: str) -> None:
+    """Neither tasks nor connections."""
+    before = asyncio.all_tasks()
+    async with Proxy(rabbitmq.url) as proxy:
+        async with RabbitTransport(proxy.url, namespace=broker_namespace) as transport:
+            await Inbox.at(transport, COMMANDS, acknowledge=False)
+            await transport.publish(letters(COMMANDS, numbered(3)))
+        await until(lambda: not proxy.lines())
+    await until(lambda: asyncio.all_tasks() == before)
+
+
+# Exchanges and queues.
+
+
+@pytest.mark.parametrize("kind", [QueueKind.COMMANDS, QueueKind.COMPENSATIONS, QueueKind.REPLIES, QueueKind.REQUESTS])
+async def test_queues_are_as_promised(transport: RabbitTransport, operator: Operator, kind: QueueKind) -> None:
+    """Durable and replicated; what comes back too often is kept apart, and that at least once."""
+    address = Address(kind, "some")
+    await transport.publish(letters(address, ["one"]))
+    await operator.declare(
+        operator.name(address),
+        durable=True,
+        arguments={
+            "x-queue-type": "quorum",
+            "x-delivery-limit": 20,
+            "x-dead-letter-exchange": f"{operator.namespace}.dead",
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        },
+    )
+
+
+async def test_an_answers_queue_ends_by_itself(transport: RabbitTransport, operator: Operator) -> None:
+    """It needs no replicas. It is durable only because brokers from 4.3 on refuse others that are not exclusive."""
+    await Inbox.at(transport, ANSWERS)
+    await operator.declare(
+        operator.name(ANSWERS),
+        durable=True,
+        arguments={"x-queue-type": "classic", "x-expires": ANSWERS_EXPIRE_SECONDS * 1_000},
+    )
+
+
+async def test_answers_make_no_queue(transport: RabbitTransport, operator: Operator) -> None:
+    """Otherwise each answer to a process that has ended would leave a queue behind."""
+    await transport.publish(letters(ANSWERS, ["for nobody"]))
+    assert not await operator.exists(operator.name(ANSWERS))
+
+
+async def test_a_poisonous_body_goes_to_the_dead_queue(
+    rabbitmq: Server, broker_namespace: str, operator: Operator
+) -> None:
+    """The last resort against a message that kills whoever takes it: it comes back so often, and not more."""
+    transport = RabbitTransport(rabbitmq.url, namespace=broker_namespace)
+    async with transport:
+        await transport.publish(letters(COMMANDS, ["poison"]))
+    for attempt in range(DELIVERY_LIMIT + 1):
+        async with transport:
+            inbox = await Inbox.at(transport, COMMANDS, acknowledge=False)
+            await inbox.until_it_has(["poison"])
+            assert inbox.deliveries[0].again is (attempt > 0)
+    dead = await until_there_is_one(operator, f"{broker_namespace}.dead")
+    assert dead.body == b'[{"text": "poison"}]'
+    async with transport:
+        inbox = await Inbox.at(transport, COMMANDS)
+        await transport.publish(letters(COMMANDS, ["harmless"]))
+        await inbox.until_it_has(["harmless"])
+        assert inbox.texts == ["harmless"]
+
+
+async def until_there_is_one(operator: Operator, queue: str) -> AbstractIncomingMessage:
+    async with asyncio.timeout(30):
+        while (message := await operator.get(queue)) is None:  # noqa: ASYNC110 - the broker cannot tell
+            await asyncio.sleep(0.01)
+    return message
+
+
+async def test_a_queue_that_differs_is_told_in_one_line(transport: RabbitTransport, operator: Operator) -> None:
+    await operator.declare(operator.name(COMMANDS), durable=True)
+    with pytest.raises(Unavailable) as caught:
+        await Inbox.at(transport, COMMANDS)
+    assert_one_line(caught.value, operator.name(COMMANDS), "inequivalent arg")
+
+
+async def test_without_declare_nothing_is_made(rabbitmq: Server, broker_namespace: str, operator: Operator) -> None:
+    """A service whose user may configure nothing only looks, and says what is missing."""
+    async with RabbitTransport(rabbitmq.url, namespace=broker_namespace, declare=False) as modest:
+        with pytest.raises(Unavailable) as caught:
+            await modest.publish(letters(COMMANDS, ["x"]))
+        assert_one_line(caught.value, f"no exchange '{broker_namespace}'")
+        async with RabbitTransport(rabbitmq.url, namespace=broker_namespace) as generous:
+            await generous.publish(letters(REPLIES, ["x"]))
+        for attempt in (modest.publish(letters(COMMANDS, ["x"])), Inbox.at(modest, COMMANDS)):
+            with pytest.raises(Unavailable) as caught:
+                await attempt
+            assert_one_line(caught.value, operator.name(COMMANDS), "declare=False")
+        assert not await operator.exists(operator.name(COMMANDS))
+
+
+async def test_without_declare_everything_works_on_what_is_there(rabbitmq: Server, broker_namespace: str) -> None:
+    async with (
+        RabbitTransport(rabbitmq.url, namespace=broker_namespace) as generous,
+        RabbitTransport(rabbitmq.url, namespace=broker_namespace, declare=False) as modest,
+    ):
+        await generous.publish(letters(COMMANDS, ["from one"]))
+        inbox = await Inbox.at(modest, COMMANDS)
+        await modest.publish(letters(COMMANDS, ["from the other"]))
+        await inbox.until_it_has(["from one", "from the other"])
+
+
+@pytest.mark.parametrize("namespace", ["", "with space", "x" * 65, "Ä"])
+def test_a_namespace_is_checked(namespace: str) -> None:
+    """Above all it must not be empty, which to the broker is its default exchange."""
+    with pytest.raises(ValueError, match="is no namespace"):
+        RabbitTransport("amqp://localhost/", namespace=namespace)
+
+
+# Publishing.
+
+
+async def test_what_is_not_confirmed_is_not_published(transport: RabbitTransport, proxy: Proxy) -> None:
+    """The broker has it, but says so too late: then it has to be published again."""
+    inbox = await Inbox.at(transport, COMMANDS)
+    proxy.swallowed.add(BASIC_ACK)
+    with pytest.raises(Unavailable) as caught:
+        await transport.publish(letters(COMMANDS, ["perhaps"]))
+    assert_one_line(caught.value, "commands.inventory", "did not answer in time")
+    proxy.swallowed.clear()
+    await transport.publish(letters(COMMANDS, ["certainly"]))
+    await inbox.until_it_has(["perhaps", "certainly"])
+
+
+async def test_a_late_confirmation_confirms_nothing_else(transport: RabbitTransport, proxy: Proxy) -> None:
+    """The channel of a publish that timed out is not used again, so that confirmations cannot be mistaken."""
+    await transport.publish(letters(COMMANDS, ["before"]))
+    (line,) = proxy.lines("sagaflow publishing ")
+    line.broker_may_speak.clear()
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await transport.publish(letters(COMMANDS, ["late"]))
+    line.broker_may_speak.set()
+    await publish_until_confirmed(transport, letters(COMMANDS, ["after"]))
+    inbox = await Inbox.at(transport, COMMANDS)
+    await inbox.until_it_has(["before", "late", "after"])
+
+
+async def test_what_the_broker_refuses_is_not_published(
+    rabbitmq: Server, broker_namespace: str, operator: Operator
+) -> None:
+    """As it does when a queue is full."""
+    async with RabbitTransport(rabbitmq.url, namespace=broker_namespace) as transport:
+        await transport.publish(letters(REPLIES, ["x"]))
+    queue = operator.name(COMMANDS)
+    full = {"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish"}
+    await operator.declare(queue, durable=True, arguments=full)
+    await operator.bind(queue)
+    async with RabbitTransport(rabbitmq.url, namespace=broker_namespace, declare=False) as transport:
+        with pytest.raises(Unavailable) as caught:
+            await publish_until_refused(transport, letters(COMMANDS, ["one more"]))
+        assert_one_line(caught.value, "commands.inventory", "Nack")
+        await transport.publish(letters(REPLIES, ["elsewhere"]))
+
+
+async def test_queues_that_were_deleted_are_made_again_by_a_publish(
+    transport: RabbitTransport, operator: Operator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The broker returns what has no queue; it is not lost, even if many are returned at once."""
+    addresses = [Address(QueueKind.COMMANDS, name) for name in ("a", "b")]
+    for address in addresses:
+        await transport.publish(letters(address, ["gone with its queue"]))
+        await operator.delete_queue(operator.name(address))
+    texts = numbered(501)
+    await transport.publish([letter for address in addresses for letter in letters(address, texts)])
+    for address in addresses:
+        inbox = await Inbox.at(transport, address)
+        await inbox.until_it_has(texts)
+        assert sorted(inbox.texts) == sorted(texts)
+        assert f"the queue {operator.name(address)} was missing" in caplog.text
+
+
+async def test_a_queue_that_cannot_be_made_again_fails_the_publish(
+    rabbitmq: Server, broker_namespace: str, operator: Operator
+) -> None:
+    async with RabbitTransport(rabbitmq.url, namespace=broker_namespace) as transport:
+        await transport.publish(letters(COMMANDS, ["x"]))
+    async with RabbitTransport(rabbitmq.url, namespace=broker_namespace, declare=False) as transport:
+        await transport.publish(letters(COMMANDS, ["x"]))
+        await operator.delete_queue(operator.name(COMMANDS))
+        with pytest.raises(Unavailable) as caught:
+            await transport.publish(letters(COMMANDS, ["x"]))
+        assert_one_line(caught.value, operator.name(COMMANDS), "declare=False")
+
+
+async def test_an_exchange_that_was_deleted_is_made_again(transport: RabbitTransport, operator: Operator) -> None:
+    await transport.publish(letters(COMMANDS, ["before"]))
+    await operator.delete_exchange(operator.namespace)
+    with pytest.raises(Unavailable) as caught:
+        await transport.publish(letters(COMMANDS, numbered(200)))
+    assert_one_line(caught.value, "cannot be published")
+    await publish_until_confirmed(transport, letters(COMMANDS, ["after"]))
+    inbox = await Inbox.at(transport, COMMANDS)
+    await inbox.until_it_has(["before", "after"])
+
+
+async def test_without_a_connection_a_publish_fails_at_once(transport: RabbitTransport, proxy: Proxy) -> None:
+    await proxy.refuse()
+    await until(lambda: is_unavailable(transport))
+    with pytest.raises(Unavailable) as caught:
+        async with asyncio.timeout(0.5):
+            await transport.publish(letters(COMMANDS, ["x"]))
+    assert_one_line(caught.value, "is not connected at present")
+    await proxy.listen()
+    await publish_until_confirmed(transport, letters(COMMANDS, ["x"]))
+
+
+def is_unavailable(transport: RabbitTransport) -> bool:
+    try:
+        return not transport.server_version
+    except Unavailable:
+        return True
+
+
+async def test_a_cancelled_publish_harms_no_other(transport: RabbitTransport, proxy: Proxy) -> None:
+    inbox = await Inbox.at(transport, COMMANDS)
+    await transport.publish(letters(COMMANDS, ["before"]))
+    (line,) = proxy.lines("sagaflow publishing ")
+    line.broker_may_speak.clear()
+    cancelled = asyncio.create_task(transport.publish(letters(COMMANDS, numbered(1_000))))
+    other = asyncio.create_task(transport.publish(letters(COMMANDS, ["other"])))
+    await inbox.until_it_has(["other"])
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
+    assert cancelled.cancelled()
+    line.broker_may_speak.set()
+    await other
+    await transport.publish(letters(COMMANDS, ["after"]))
+    await inbox.until_it_has(["after"])
+
+
+async def test_a_broker_that_takes_no_messages_is_not_sent_any(
+    transport: RabbitTransport, proxy: Proxy, broker_namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that is short of memory. What was sent would all come later, in duplicates. Consumption goes on."""
+    inbox = await Inbox.at(transport, COMMANDS)
+    await transport.publish(letters(COMMANDS, ["before"]))
+    (line,) = proxy.lines("sagaflow publishing ")
+    line.say(CONNECTION_BLOCKED, b"\x03why")
+    await until(lambda: "was blocked by" in caplog.text)
+    with pytest.raises(Unavailable) as caught:
+        await transport.publish(letters(COMMANDS, ["meanwhile"]))
+    assert_one_line(caught.value, "short of memory or of disk space")
+    async with RabbitTransport(proxy.url, namespace=broker_namespace) as elsewhere:
+        await elsewhere.publish(letters(COMMANDS, ["from elsewhere"]))
+    await inbox.until_it_has(["before", "from elsewhere"])
+    line.say(CONNECTION_UNBLOCKED)
+    await publish_until_confirmed(transport, letters(COMMANDS, ["after"]))
+    await inbox.until_it_has(["after"])
+    assert "meanwhile" not in inbox.texts
+
+
+async def test_leaving_does_not_wait_for_a_broker_that_does_not_read(
+    transport: RabbitTransport, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver alone would wait for ever."""
+    monkeypatch.setattr(connection, "CLOSE_SECONDS", 0.2)
+    await transport.publish(letters(COMMANDS, ["x"]))
+    (line,) = proxy.lines("sagaflow publishing ")
+    line.client_may_speak.clear()
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await transport.publish(letters(COMMANDS, ["x" * 250_000] * 100))
+    async with asyncio.timeout(10):
+        await transport.__aexit__()
+        await transport.__aenter__()  # for the fixture to leave
+
+
+async def test_an_address_that_no_queue_can_have_harms_no_other(
+    transport: RabbitTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a reply goes is said by a stranger's message."""
+    endless = Address(QueueKind.REPLIES, "Ä" * 200)
+    await transport.publish([*letters(endless, ["x"]), *letters(COMMANDS, ["y"])])
+    inbox = await Inbox.at(transport, COMMANDS)
+    await inbox.until_it_has(["y"])
+    assert "messages were dropped: no queue can have a name as long as that of" in caplog.text
+
+
+# Consuming.
+
+
+async def test_consumption_goes_on_after_a_cut(
+    transport: RabbitTransport, proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By itself; what was not acknowledged comes again; and each connection leaves one line at its end."""
+    caplog.set_level(logging.INFO, LOGGER)
+    inbox = await Inbox.at(transport, COMMANDS, acknowledge=False)
+    await transport.publish(letters(COMMANDS, ["before"]))
+    await inbox.until_it_has(["before"])
+    proxy.cut()
+    await publish_until_confirmed(transport, letters(COMMANDS, ["after"]))
+    await inbox.until_count(3)
+    assert sorted(inbox.texts) == ["after", "before", "before"]
+    assert [delivery.again for delivery in inbox.deliveries if b"before" in delivery.body] == [False, True]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len([line for line in warnings if "connection to RabbitMQ" in line and "was lost" in line]) == 2
+
+
+async def test_an_acknowledgement_after_a_cut_is_harmless(transport: RabbitTransport, proxy: Proxy) -> None:
+    """It acknowledges nothing: not the delivery that it is for, nor one with the same number on a new channel."""
+    inbox = await Inbox.at(transport, COMMANDS, prefetch=1, acknowledge=False)
+    await transport.publish(letters(COMMANDS, ["x"]))
+    await transport.publish(letters(COMMANDS, ["y"]))
+    await inbox.until_count(1)
+    proxy.cut()
+    await inbox.until_count(2)
+    await inbox.deliveries[0].ack()
+    await inbox.deliveries[1].ack()
+    await inbox.until_count(3)
+    assert inbox.texts == ["x", "x", "y"]
+
+
+async def test_a_connection_that_falls_silent_is_given_up(rabbitmq: Server, broker_namespace: str) -> None:
+    """Neither side closes it, as when a cable is cut; whoever waits for it then is told, and not cancelled."""
+    async with (
+        Proxy(rabbitmq.url) as proxy,
+        RabbitTransport(proxy.url, namespace=broker_namespace, heartbeat_seconds=1) as transport,
+    ):
+        inbox = await Inbox.at(transport, COMMANDS)
+        await transport.publish(letters(COMMANDS, ["before"]))
+        for line in proxy.lines():
+            line.client_may_speak.clear()
+            line.broker_may_speak.clear()
+        with pytest.raises(Unavailable) as caught:
+            await transport.publish(letters(COMMANDS, ["meanwhile"]))
+        assert_one_line(caught.value, "nothing was heard from RabbitMQ for too long")
+        await publish_until_confirmed(transport, letters(COMMANDS, ["after"]))
+        await inbox.until_it_has(["before", "after"])
+
+
+async def test_a_queue_that_is_deleted_under_its_consumer_is_made_and_consumed_again(
+    transport: RabbitTransport, operator: Operator
+) -> None:
+    """Without another message having to come, since a publisher might not be allowed to make it."""
+    inbox = await Inbox.at(transport, COMMANDS, acknowledge=False)
+    await transport.publish(letters(COMMANDS, ["before"]))
+    await inbox.until_count(1)
+    for number in range(3):
+        await operator.delete_queue(operator.name(COMMANDS))
+        await until_consumed(operator, COMMANDS)
+        await transport.publish(letters(COMMANDS, [f"after {number}"]))
+        await inbox.until_it_has([f"after {number}"])
+    await inbox.deliveries[0].ack()
+    await inbox.cancel()
+
+
+async def test_a_consumer_that_is_gone_without_a_word_is_noticed(
+    transport: RabbitTransport, proxy: Proxy, operator: Operator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The watch asks the broker whether it knows of a consumer."""
+    inbox = await Inbox.at(transport, COMMANDS)
+    proxy.swallowed.add(BASIC_CANCEL)
+    await operator.delete_queue(operator.name(COMMANDS))
+    await until_consumed(operator, COMMANDS)
+    await transport.publish(letters(COMMANDS, ["after"]))
+    await inbox.until_it_has(["after"])
+    assert "the broker has lost the consumer" in caplog.text
+
+
+async def until_consumed(operator: Operator, address: Address) -> None:
+    async with asyncio.timeout(30):
+        while not await operator.is_consumed(operator.name(address)):  # noqa: ASYNC110 - the broker cannot tell
+            await asyncio.sleep(0.01)
+
+
+async def test_consumption_waits_for_what_is_in_its_way(
+    transport: RabbitTransport, operator: Operator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A queue of the same name that cannot be used: the reason is logged once, and it is tried until it works."""
+    caplog.set_level(logging.INFO, LOGGER)
+    inbox = await Inbox.at(transport, COMMANDS)
+    name = operator.name(COMMANDS)
+    await operator.replace(name, durable=True)
+    await until(lambda: "inequivalent arg" in caplog.text)
+    await operator.delete_queue(name)
+    await until_consumed(operator, COMMANDS)
+    await transport.publish(letters(COMMANDS, ["after"]))
+    await inbox.until_it_has(["after"])
+
+
+async def test_answers_survive_a_reconnect(
+    transport: RabbitTransport, proxy: Proxy, rabbitmq: Server, broker_namespace: str
+) -> None:
+    """Those that come while the process that waits for them is cut off."""
+    inbox = await Inbox.at(transport, ANSWERS)
+    await proxy.refuse()
+    async with RabbitTransport(rabbitmq.url, namespace=broker_namespace) as elsewhere:
+        await elsewhere.publish(letters(ANSWERS, ["meanwhile"]))
+    await proxy.listen()
+    await inbox.until_it_has(["meanwhile"])
+
+
+async def test_a_channel_goes_with_its_last_acknowledgement(transport: RabbitTransport, proxy: Proxy) -> None:
+    """After a cancel, what is out can still be acknowledged, and after that nothing is left of the consumer."""
+    inbox = await Inbox.at(transport, COMMANDS, acknowledge=False)
+    for text in ("x", "y"):
+        await transport.publish(letters(COMMANDS, [text]))
+    await inbox.until_count(2)
+    await inbox.cancel()
+    (line,) = proxy.lines("sagaflow consuming ")
+    closed = line.said.count(CHANNEL_CLOSE_OK)
+    await inbox.deliveries[0].ack()
+    assert line.said.count(CHANNEL_CLOSE_OK) == closed
+    await inbox.deliveries[1].ack()
+    assert line.said.count(CHANNEL_CLOSE_OK) == closed + 1
+
+
+async def test_a_subscription_can_be_cancelled_while_there_is_no_connection(
+    transport: RabbitTransport, proxy: Proxy, operator: Operator
+) -> None:
+    """It does not come back with the connection."""
+    inbox = await Inbox.at(transport, COMMANDS)
+    await proxy.refuse()
+    await inbox.cancel()
+    await proxy.listen()
+    await publish_until_confirmed(transport, letters(COMMANDS, ["x"]))
+    other = await subscribe_until_consumed(transport, REPLIES)
+    await transport.publish(letters(REPLIES, ["y"]))
+    await other.until_it_has(["y"])
+    assert not await operator.is_consumed(operator.name(COMMANDS))
+    assert inbox.texts == []
+
+
+async def subscribe_until_consumed(transport: Transport, address: Address) -> Inbox:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await Inbox.at(transport, address)
+            except Unavailable:
+                await asyncio.sleep(0.01)
+
+
+async def test_no_bound_is_no_prefetch(transport: RabbitTransport) -> None:
+    """To the broker, 0 means that it may send everything at once."""
+    with pytest.raises(ValueError, match="prefetch"):
+        await Inbox.at(transport, COMMANDS, prefetch=0)
+
+
+# A broker that comes and goes.
+
+
+@pytest.mark.parametrize("how", ["restart", "kill"])
+async def test_nothing_confirmed_is_lost_when_the_broker_restarts(
+    rabbitmq: Server, broker_namespace: str, how: str
+) -> None:
+    """In the middle of publishing and consuming; both go on by themselves."""
+    confirmed: list[str] = []
+    is_over = asyncio.Event()
+
+    async def publish(transport: Transport) -> None:
+        while not is_over.is_set():
+            texts = [f"{len(confirmed)}.{number}" for number in range(120)]
+            await publish_until_confirmed(transport, letters(COMMANDS, texts))
+            confirmed.extend(texts)
+
+    async with RabbitTransport(rabbitmq.url, namespace=broker_namespace, publish_timeout_seconds=2.0) as transport:
+        inbox = await Inbox.at(transport, COMMANDS, prefetch=5)
+        publishing = asyncio.create_task(publish(transport))
+        await until(lambda: len(inbox.texts) > 1_000)
+        if how == "kill":
+            await asyncio.to_thread(rabbitmq.kill)
+            await asyncio.to_thread(rabbitmq.start)
+        else:
+            await asyncio.to_thread(rabbitmq.restart)
+        after_restart = len(confirmed)
+        await until(lambda: len(confirmed) > after_restart + 1_000)
+        is_over.set()
+        await publishing
+        await inbox.until_it_has(confirmed)
+
+
+async def test_a_stopped_broker_keeps_nobody_from_leaving(rabbitmq: Server, broker_namespace: str) -> None:
+    async with RabbitTransport(rabbitmq.url, namespace=broker_namespace) as transport:
+        inbox = await Inbox.at(transport, COMMANDS, acknowledge=False)
+        await transport.publish(letters(COMMANDS, ["x"]))
+        await inbox.until_count(1)
+        await asyncio.to_thread(rabbitmq.stop)
+        await inbox.deliveries[0].ack()
+    with pytest.raises(Unavailable):
+        await enter(RabbitTransport(rabbitmq.url, namespace=broker_namespace))
+    await asyncio.to_thread(rabbitmq.start)
+    async with RabbitTransport(rabbitmq.url, namespace=broker_namespace) as transport:
+        inbox = await Inbox.at(transport, COMMANDS)
+        await inbox.until_it_has(["x"])
+
+
+# Logging.
+
+
+async def test_neither_payload_nor_password_is_logged(
+    transport: RabbitTransport, proxy: Proxy, operator: Operator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not even at DEBUG, and not when things go wrong."""
+    caplog.set_level(logging.DEBUG, LOGGER)
+    password = urlsplit(proxy.url).password
+    assert password is not None
+    inbox = await Inbox.at(transport, COMMANDS, acknowledge=False)
+    await transport.publish(letters(COMMANDS, ["canary"]))
+    await inbox.until_it_has(["canary"])
+    await operator.delete_queue(operator.name(COMMANDS))
+    await transport.publish(letters(COMMANDS, ["canary"]))
+    await proxy.refuse()
+    await inbox.deliveries[0].ack()
+    await until(lambda: "cannot be reached" in caplog.text)
+    own = "".join(record.getMessage() for record in caplog.records if record.name == LOGGER)
+    assert "canary" not in own
+    assert password not in own
+    assert password not in caplog.text

@@ -1,0 +1,1 @@
+"""The conformance suite of each port, run over its adapters."""

@@ -1,0 +1,1 @@
+"""The tests of the core: no servers, no clock, no waiting."""

@@ -1,0 +1,1 @@
+"""The tests of the definitions: no servers, no clock, no waiting."""
