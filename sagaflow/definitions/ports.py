@@ -96,6 +96,10 @@ class SagaStore(Protocol):
         """The journal of a saga, from its beginning."""
         ...
 
+    async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
+        """All payloads of these sagas; nothing is locked."""
+        ...
+
 
 class StoreTransaction(Protocol):
     """What can be done in one transaction. Each method is one or two statements, however many sagas."""

@@ -20,7 +20,8 @@ from sagaflow.demo.table import STUCK
 from sagaflow.errors import SagaflowError
 from sagaflow.runners.overviews import Overview, overview_of
 
-LOOK_SECONDS: Final = 0.1
+LOOK_SECONDS: Final = 0.09
+LOOK_SECONDS_AN_ORDER: Final = 0.001
 LIMIT_SECONDS: Final = 60.0
 LIMIT_SECONDS_AN_ORDER: Final = 0.25
 SECONDS_TO_READ: Final = 0.8
@@ -89,13 +90,13 @@ class Director:
         await self._stage.crash()
         await self._look()
         moving = sum(record.status in MOVING for record in self._records.values())
-        self._screen.caption(f"kill -9: {self._stage.killed} is dead, and {moving} sagas are under way")
+        under_way = f"{moving} saga{'' if moving == 1 else 's'} under way"
+        self._screen.caption(f"kill -9: {self._stage.killed} is dead, with {under_way}")
         await self._until_read()
         await self._stage.recover()
         self._screen.caption("")
         self._screen.tell(
-            f"{self._stage.killed.capitalize()} was killed (SIGKILL) with {moving} sagas under way, and started "
-            "again: all go on.",
+            f"{self._stage.killed.capitalize()} was killed (SIGKILL) with {under_way}, and started again: all go on.",
             "yellow",
             mark="✚",
         )
@@ -144,7 +145,7 @@ class Director:
         """Look on until something is so. Whatever goes wrong meanwhile is raised here."""
         while not is_true():
             await self._look()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS + LOOK_SECONDS_AN_ORDER * len(self._orders))
 
     async def _until_read(self) -> None:
         """Look on for as long as it takes to read a line; machines need none."""

@@ -47,7 +47,8 @@ def run(settings: Settings) -> int:
 
 
 async def _until_signal(settings: Settings) -> int:
-    playing = asyncio.create_task(_play(settings))
+    playing = asyncio.current_task()
+    assert playing is not None
     received: list[signal.Signals] = []
 
     def stop(which: signal.Signals) -> None:
@@ -57,11 +58,13 @@ async def _until_signal(settings: Settings) -> int:
 
     for which in STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(which, stop, which)
-    await asyncio.wait([playing])
-    if playing.cancelled():
+    try:
+        return await _play(settings)
+    except asyncio.CancelledError:
+        if not received:
+            raise
         print(f"sagaflow: stopped by {received[0].name}", file=sys.stderr)
         return 128 + received[0]
-    return playing.result()
 
 
 async def _play(settings: Settings) -> int:

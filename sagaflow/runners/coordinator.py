@@ -234,9 +234,8 @@ class Coordinator:
         """Wait until a saga has ended or is stuck; see `Run.outcome`."""
         async with asyncio.timeout(timeout):
             status = await self._watches.wait(saga_id)
-            async with self._store.transaction() as tx:
-                (record,) = await tx.load([saga_id])
-                stored = StoredPayloads(await tx.payloads([saga_id]))
+            (record,) = await self._store.find([saga_id])
+            stored = StoredPayloads(await self._store.payloads([saga_id]))
         return Outcome(
             saga_id=saga_id,
             status=record.status if record.state.ended else status,

@@ -31,6 +31,10 @@ from tests.servers import Server
 PASSWORD = "the-password"
 LOGGER = "sagaflow.rabbitmq"
 
+LEADERLESS_SECONDS = 3.0
+"""RabbitMQ 3.10.8 may never again have a leader for a quorum queue that it made in the last second before a
+SIGKILL. So queues in these tests are older than that when the broker is killed."""
+
 
 class Operator:
     """Someone who works on the broker by other means."""
@@ -683,21 +687,22 @@ async def test_nothing_confirmed_is_lost_when_the_broker_restarts(
 
     async def publish(transport: Transport) -> None:
         while not is_over.is_set():
-            texts = [f"{len(confirmed)}.{number}" for number in range(120)]
+            texts = [f"{len(confirmed)} {number}" for number in range(120)]
             await publish_until_confirmed(transport, letters(COMMANDS, texts))
             confirmed.extend(texts)
 
     async with RabbitTransport(rabbitmq.url, namespace=broker_namespace, publish_timeout_seconds=2.0) as transport:
         inbox = await Inbox.at(transport, COMMANDS, prefetch=5)
+        old_enough = asyncio.get_running_loop().time() + LEADERLESS_SECONDS
         publishing = asyncio.create_task(publish(transport))
-        await until(lambda: len(inbox.texts) > 1_000)
+        await until(lambda: asyncio.get_running_loop().time() > old_enough and len(inbox.deliveries) > 10)
         if how == "kill":
             await asyncio.to_thread(rabbitmq.kill)
             await asyncio.to_thread(rabbitmq.start)
         else:
             await asyncio.to_thread(rabbitmq.restart)
-        after_restart = len(confirmed)
-        await until(lambda: len(confirmed) > after_restart + 1_000)
+        before = len(confirmed), len(inbox.deliveries)
+        await until(lambda: len(confirmed) > before[0] + 1_000 and len(inbox.deliveries) > before[1] + 10)
         is_over.set()
         await publishing
         await inbox.until_it_has(confirmed)

@@ -81,7 +81,6 @@ class Exploration:
         return len(self.moves)
 
 
-
 def explore(plan: Plan, *, rounds: int = 1, exactly: bool = False) -> Exploration:
     """Let every reachable state meet every event, up to a number of rounds.
 
@@ -112,10 +111,13 @@ def explore(plan: Plan, *, rounds: int = 1, exactly: bool = False) -> Exploratio
     return found
 
 
-def follow(node: Node, event: Event) -> Node:
-    """The node after an event, whether it changes something or not."""
+def happen(node: Node, event: Event) -> Move | None:
+    """The move that an event makes; None if it changes nothing."""
     state, effects = advance(node.plan, node.state, event)
-    return node if _ignored(node, state, effects) else _step(node, event, state, effects)[1]
+    if _ignored(node, state, effects):
+        return None
+    heard, after = _step(node, event, state, effects)
+    return Move(node, event, effects, state.cause, heard, after)
 
 
 def _ignored(node: Node, state: SagaState, effects: tuple[Effect, ...]) -> bool:
@@ -198,9 +200,9 @@ def _identity(node: Node, exactly: bool) -> Hashable:
 def essence(node: Node) -> Hashable:
     """What matters of a node for all that can follow.
 
-    Of what is settled, the numbers do not matter, nor the budget of what is stuck. Once the saga has turned round it does not matter why, nor how a
-    step came to owe something or nothing. Of steps that have the same place in the plan it does not matter which is
-    which.
+    Of what is settled the numbers do not matter, of what is stuck the used budget. Once the saga has turned round it
+    does not matter why, nor how a step came to owe something or nothing. Of steps that have the same place in the
+    plan it does not matter which is which.
     """
     state, witness = node.state, node.witness
     turned = state.cause is not None

@@ -121,14 +121,18 @@ def attempts_stay_within_their_budget(move: Move) -> None:
 def every_attempt_of_the_budget_is_made(move: Move) -> None:
     """What failed is tried again, when it was said to be; only what used up its attempts or cannot be helped is not."""
     event = move.event
-    if not isinstance(event, TimerFired | RetryRequested | Failed | Unserved | CommandDeferred | CommandFailed | Refused):
+    if not isinstance(
+        event, TimerFired | RetryRequested | Failed | Unserved | CommandDeferred | CommandFailed | Refused
+    ):
         return
     plan = move.before.plan
     place = plan.index[event.step]
     known = move.before.witness.of_step(place, event.operation)
     used_up = known.counted >= plan.steps[place].budget(event.operation).attempts
     sent = any(command.step == event.step and command.operation is event.operation for command in _commands(move))
-    delays = [effect.seconds for effect in _timers(move) if (effect.step, effect.operation) == (event.step, event.operation)]
+    delays = [
+        effect.seconds for effect in _timers(move) if (effect.step, effect.operation) == (event.step, event.operation)
+    ]
     match event:
         case TimerFired():
             assert sent == (not known.awaited or not used_up), move
@@ -229,4 +233,3 @@ def _timers(move: Move) -> list[StartTimer]:
 
 def _kind(move: Move, step: str) -> StepKind:
     return move.before.plan.steps[move.before.plan.index[step]].kind
-

@@ -89,7 +89,9 @@ def _plan(
 
     names = "abcde"
     steps = [
-        step(names[place], kind(place), [names[before] for before in range(size) if (before, place) in arrows], attempts)
+        step(
+            names[place], kind(place), [names[before] for before in range(size) if (before, place) in arrows], attempts
+        )
         for place in range(size)
     ]
     return plan_of(*steps, deadline_seconds=deadline_seconds)

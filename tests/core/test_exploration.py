@@ -193,7 +193,7 @@ def _leading_to(ends: Iterable[Node], moves: Iterable[Move]) -> set[Node]:
 
 
 def _have_no_cycle(moves: Iterable[Move]) -> bool:
-    """Whether following the moves always comes to an end: nodes without a way in can be taken away until none is left."""
+    """Whether following the moves comes to an end: nodes without a way in can be removed until none is left."""
     ways_in: defaultdict[Node, int] = defaultdict(int)
     ways_out = defaultdict(list)
     for move in moves:

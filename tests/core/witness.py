@@ -218,9 +218,7 @@ class Witness:
         """The witness after one effect."""
         match effect:
             case SendCommand():
-                return self._with(
-                    effect.step, effect.operation, self._named(effect).sent(effect.round, effect.attempt)
-                )
+                return self._with(effect.step, effect.operation, self._named(effect).sent(effect.round, effect.attempt))
             case StartTimer():
                 timed = replace(self._named(effect), timer=(effect.round, effect.attempt))
                 return self._with(effect.step, effect.operation, timed)

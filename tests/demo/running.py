@@ -69,6 +69,12 @@ class Sagaflow:
             raise
         return Ended(code, self._output.read_text(encoding="utf-8"), self.errors, self.relatives())
 
+    def stop(self) -> None:
+        """Stop it, if it runs."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(PATIENCE_SECONDS)
+
     def until(self, is_true: Callable[[], bool]) -> None:
         """Wait until something is so."""
         give_up_at = time.monotonic() + PATIENCE_SECONDS
@@ -81,7 +87,7 @@ class Sagaflow:
         """The processes that it has started and that run now: number and command."""
         listed = subprocess.run(["ps", "axeww", "-o", "pid=,args="], capture_output=True, check=True)
         lines = listed.stdout.decode(errors="replace").splitlines()
-        return [line.strip() for line in lines if self._mark in line and not line.split()[0] == str(self.process.pid)]
+        return [line.strip() for line in lines if self._mark in line and line.split()[0] != str(self.process.pid)]
 
     def relative(self, command: str) -> int:
         """The number of the one whose command has these words."""
@@ -89,13 +95,17 @@ class Sagaflow:
         return int(line.split()[0])
 
 
-def run(directory: Path, *arguments: str, **environment: str) -> Ended:
-    """Run `sagaflow` to its end."""
-    return Sagaflow(directory, *arguments, **environment).end()
+Start = Callable[..., Sagaflow]
+"""Starts `sagaflow` with these arguments; what still runs when the test has ended is stopped."""
 
 
 def plain_environment() -> dict[str, str]:
     """This environment without what sagaflow or a terminal would listen to, and with the example to import."""
-    kept = {name: value for name, value in os.environ.items() if not re.match("SAGAFLOW_|COLUMNS|LINES", name)}
+    kept = {name: value for name, value in os.environ.items() if not re.match("SAGAFLOW_|PYTEST_|COLUMNS|LINES", name)}
     path = os.pathsep.join([str(EXAMPLES), str(EXAMPLES.parent)])
     return kept | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def folded(text: str) -> str:
+    """The text without white space, since lines are broken where the screen ends."""
+    return "".join(text.split())

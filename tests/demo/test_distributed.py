@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-from pathlib import Path
 
 import aio_pika
 import asyncpg
@@ -13,38 +12,37 @@ import pytest
 from aio_pika.exceptions import ChannelNotFoundEntity
 
 from tests.demo.promises import expect_promises
-from tests.demo.running import Ended, Sagaflow, run
+from tests.demo.running import Ended, Start
 from tests.servers import Server
 
-STEPS_AND_DATABASES = re.compile(r"sagaflow_demo_[0-9a-f]{8}")
+
+@pytest.fixture
+def servers(postgres: Server, rabbitmq: Server) -> list[str]:
+    """The arguments that name the servers."""
+    return ["--postgres", postgres.url, "--rabbitmq", rabbitmq.url]
 
 
-async def test_every_saga_ends_as_it_should(postgres: Server, rabbitmq: Server, tmp_path: Path) -> None:
-    ended = run(tmp_path, "demo", "--json", "--postgres", postgres.url, "--rabbitmq", rabbitmq.url)
+async def test_every_saga_ends_as_it_should(
+    start: Start, servers: list[str], postgres: Server, rabbitmq: Server
+) -> None:
+    ended = start("demo", "--json", *servers).end()
     expect_promises(ended, orders=12)
     await expect_no_trace(ended, postgres, rabbitmq)
 
 
+@pytest.mark.parametrize("orders", [12, 100])
 async def test_every_saga_ends_although_the_coordinator_is_killed(
-    postgres: Server, rabbitmq: Server, tmp_path: Path
+    start: Start, servers: list[str], postgres: Server, rabbitmq: Server, orders: int
 ) -> None:
-    ended = run(tmp_path, "demo", "--kill", "--json", "--postgres", postgres.url, "--rabbitmq", rabbitmq.url)
-    expect_promises(ended, orders=12)
+    ended = start("demo", "--kill", "--json", "--orders", str(orders), *servers).end()
+    expect_promises(ended, orders=orders)
     assert "The coordinator was killed (SIGKILL)" in ended.errors
     await expect_no_trace(ended, postgres, rabbitmq)
 
 
-async def test_many_orders(postgres: Server, rabbitmq: Server, tmp_path: Path) -> None:
-    ended = run(
-        tmp_path, "demo", "--kill", "--json", "--orders", "200", "--postgres", postgres.url, "--rabbitmq", rabbitmq.url
-    )
-    expect_promises(ended, orders=200)
-    await expect_no_trace(ended, postgres, rabbitmq)
-
-
 @pytest.mark.parametrize("service", ["payment.inventory", "sagaflow.cli coordinator"])
-async def test_a_process_that_dies_is_told_of(postgres: Server, rabbitmq: Server, tmp_path: Path, service: str) -> None:
-    demo = Sagaflow(tmp_path, "demo", "--json", "--postgres", postgres.url, "--rabbitmq", rabbitmq.url)
+async def test_a_process_that_dies_is_told_of(start: Start, servers: list[str], postgres: Server, service: str) -> None:
+    demo = start("demo", "--json", *servers)
     demo.until(lambda: any(service in line for line in demo.relatives()))
     os.kill(demo.relative(service), signal.SIGKILL)
     ended = demo.end()
@@ -54,8 +52,8 @@ async def test_a_process_that_dies_is_told_of(postgres: Server, rabbitmq: Server
     assert await databases(postgres) == []
 
 
-async def test_nothing_is_left_when_it_is_stopped(postgres: Server, rabbitmq: Server, tmp_path: Path) -> None:
-    demo = Sagaflow(tmp_path, "demo", "--json", "--postgres", postgres.url, "--rabbitmq", rabbitmq.url)
+async def test_nothing_is_left_when_it_is_stopped(start: Start, servers: list[str], postgres: Server) -> None:
+    demo = start("demo", "--json", *servers)
     demo.until(lambda: len(demo.relatives()) == 4)
     demo.process.terminate()
     ended = demo.end()
@@ -67,14 +65,15 @@ async def test_nothing_is_left_when_it_is_stopped(postgres: Server, rabbitmq: Se
 async def expect_no_trace(ended: Ended, postgres: Server, rabbitmq: Server) -> None:
     """No database and no queue is left, and no password was told."""
     assert await databases(postgres) == []
-    match = STEPS_AND_DATABASES.search(ended.errors)
+    match = re.search(r"sagaflow_demo_[0-9a-f]{8}", ended.errors)
     assert match is not None, "the command that repairs the stuck saga names the database"
     for queue in ("commands.payments", "compensations.payments", "replies.checkout", "requests.checkout", "dead"):
         assert not await has_queue(rabbitmq, f"{match[0]}.{queue}")
-    assert postgres.url.split(":")[2].split("@")[0] not in ended.errors
+    assert postgres.url.split("@")[0].split(":")[2] not in ended.errors
 
 
 async def databases(postgres: Server) -> list[str]:
+    """The databases of demos."""
     connection = await asyncpg.connect(postgres.url)
     try:
         rows = await connection.fetch("SELECT datname FROM pg_database WHERE datname LIKE 'sagaflow_demo_%'")
@@ -84,6 +83,7 @@ async def databases(postgres: Server) -> list[str]:
 
 
 async def has_queue(rabbitmq: Server, name: str) -> bool:
+    """Whether the broker has a queue of this name."""
     async with await aio_pika.connect(rabbitmq.url) as connection, connection.channel() as channel:
         try:
             await channel.get_queue(name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from tests.servers.install import can_install, install
+from tests.servers.install import InstallFailed, can_install, install
 from tests.servers.lookup import Lookup, NoSource
 from tests.servers.postgres import PACKAGE as POSTGRES_PACKAGE
 from tests.servers.postgres import postgres_lookup
@@ -37,7 +37,10 @@ def install_what_is_missing() -> None:
     missing = [package for package, search in LOOKUPS.items() if isinstance(search().problem(), NoSource)]
     if missing:
         print(f"Installing {' and '.join(missing)}", flush=True)
-        install(missing)
+        try:
+            install(missing)
+        except InstallFailed as problem:  # what that leaves missing is said next
+            print(problem)
 
 
 if __name__ == "__main__":

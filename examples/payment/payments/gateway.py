@@ -24,6 +24,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 BOOKS = """
+PRAGMA synchronous = OFF; -- it outlives the death of its process, as it has to here; power failures are not played
 CREATE TABLE IF NOT EXISTS authorizations (
     key    TEXT PRIMARY KEY,
     id     TEXT NOT NULL UNIQUE,

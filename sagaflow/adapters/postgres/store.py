@@ -180,6 +180,10 @@ class PostgresStore:
         """The journal of a saga, from its beginning."""
         return [rows.journal_entry_of(row) for row in await self._fetch("journal", saga_id)]
 
+    async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
+        """All payloads of these sagas; nothing is locked."""
+        return [rows.payload_of(row) for row in await self._fetch("payloads", saga_ids)]
+
     async def _fetch(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
         return await self._database.fetch(_SQL[query], *arguments)
 

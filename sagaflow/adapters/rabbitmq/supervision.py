@@ -20,7 +20,7 @@ log = logging.getLogger("sagaflow.rabbitmq")
 T = TypeVar("T")
 
 FIRST_PAUSE_SECONDS_MAX = 0.2
-PAUSE_SECONDS_MAX = 10.0
+PAUSE_SECONDS_MAX = 5.0
 
 
 class Link:

@@ -35,8 +35,8 @@ INSERT INTO sagaflow_journal (
 );
 
 -- name: insert_payload
--- Keep a payload; the first one of its step, kind and round stays.
-INSERT INTO sagaflow_payload (saga_id, step, kind, round, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING;
+-- Keep a payload. There is none of its step, kind and round yet.
+INSERT INTO sagaflow_payload (saga_id, step, kind, round, body) VALUES (?, ?, ?, ?, ?);
 
 -- name: insert_agenda
 -- Put a new saga on the agenda.

@@ -187,6 +187,10 @@ class SqliteStore:
         parameters = (str(saga_id),)
         return await self._read(lambda db: [journal_entry_of(row) for row in db.execute(_SQL["journal"], parameters)])
 
+    async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
+        """All payloads of these sagas; nothing is locked."""
+        return await self._read(lambda db: _payloads(db, saga_ids))
+
     async def _write(self, function: Callable[[sqlite3.Connection], T]) -> T:
         async with self._database.transaction() as connection:
             return await connection.call(function)
@@ -219,8 +223,7 @@ class SqliteStoreTransaction:
 
     async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
         """All payloads of these sagas."""
-        wanted = (id_array(saga_ids),)
-        return await self._connection.call(lambda db: [payload_of(row) for row in db.execute(_SQL["payloads"], wanted)])
+        return await self._connection.call(lambda db: _payloads(db, saga_ids))
 
     async def save(self, changes: Sequence[Change], process: UUID) -> Sequence[Watcher]:
         """Write changes of loaded sagas. Returns, and forgets, who watches those that have ended or are stuck.
@@ -318,3 +321,7 @@ def _dismiss_watchers(db: sqlite3.Connection, saga_id: str) -> Sequence[Watcher]
     row = db.execute(_SQL["watchers"], (saga_id,)).fetchone()
     db.execute(_SQL["forget_watchers"], (saga_id,))
     return [] if row is None else [Watcher(UUID(saga_id), address) for address in json.loads(row["watchers"])]
+
+
+def _payloads(db: sqlite3.Connection, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
+    return [payload_of(row) for row in db.execute(_SQL["payloads"], (id_array(saga_ids),))]

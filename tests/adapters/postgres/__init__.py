@@ -1,0 +1,1 @@
+"""The PostgreSQL adapter: what the contracts of the ports do not say."""

@@ -1,0 +1,208 @@
+"""What a batch costs: statements, index writes, and what is left behind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from sagaflow.adapters import postgres
+from sagaflow.adapters.postgres import PostgresStore
+from sagaflow.adapters.postgres.store import _SQL
+from sagaflow.core.events import Succeeded
+from sagaflow.core.plan import Operation
+from sagaflow.core.state import SagaStatus
+from sagaflow.definitions.records import SagaFilter, Watcher
+from sagaflow.testing.store_contract import (
+    COORDINATOR,
+    DONE,
+    LONG,
+    NOT_YET,
+    PROCESS,
+    SHORT,
+    STARTED,
+    an_input,
+    claimed,
+    happens,
+    insert,
+    moment,
+    new_saga,
+    resent,
+    save,
+    started,
+    watch,
+)
+from tests.adapters.postgres.outside import Undo, polling
+
+
+@pytest.fixture
+async def counted(url: str, side: asyncpg.Connection) -> AsyncIterator[tuple[PostgresStore, list[str]]]:
+    """A store, and the statements that it makes."""
+    statements: list[str] = []
+
+    async def listen(connection: asyncpg.Connection) -> None:
+        connection.add_query_logger(lambda query: statements.append(query.query))
+
+    async with PostgresStore.connect(url, max_size=1, init=listen) as store:
+        yield store, statements
+
+
+async def test_a_batch_is_a_few_statements_however_many_sagas(counted: tuple[PostgresStore, list[str]]) -> None:
+    store, statements = counted
+    await store.add_plans([SHORT])
+    begun = [happens(new_saga(), STARTED, payloads=[], wake_at=moment(-1)) for _ in range(50)]
+    saga_ids = [change.record.saga_id for change in begun]
+    expected = {
+        "insert": ["begin", "clock", "insert", "commit"],
+        "insert again": ["begin", "clock", "insert", "find_by_key", "commit"],
+        "go on": ["begin", "clock", "load", "payloads", "save", "commit"],
+        "send again": ["begin", "clock", "load", "resent", "commit"],
+        "watch": ["begin", "clock", "load", "watch", "commit"],
+        "claim": ["claim_due"],
+        "keep lease": ["keep_lease"],
+        "take over": ["lapsed"],
+        "find": ["find"],
+    }
+    made = {}
+
+    def note(what: str) -> None:
+        made[what] = [name_of(statement) for statement in statements]
+        statements.clear()
+
+    statements.clear()
+    for what in ("insert", "insert again"):
+        async with store.transaction() as tx:
+            await tx.insert(begun, PROCESS)
+        note(what)
+    async with store.transaction() as tx:
+        loaded = await tx.load(saga_ids)
+        await tx.payloads(saga_ids)
+        await tx.save([happens(record, NOT_YET) for record in loaded], PROCESS)
+    note("go on")
+    async with store.transaction() as tx:
+        await tx.load(saga_ids)
+        await tx.resent(saga_ids, [None] * len(saga_ids), PROCESS)
+    note("send again")
+    await watch(store, *(Watcher(saga_id, "a") for saga_id in saga_ids))
+    note("watch")
+    await store.claim_due(COORDINATOR, 50, 1.0)
+    note("claim")
+    await store.keep_lease(COORDINATOR, PROCESS, 10.0)
+    note("keep lease")
+    await store.take_over(COORDINATOR)
+    note("take over")
+    await store.find(saga_ids)
+    note("find")
+    assert made == expected
+
+
+async def test_the_texts_of_statements_are_few_and_nothing_is_written_into_them(
+    counted: tuple[PostgresStore, list[str]],
+) -> None:
+    store, statements = counted
+    await use_all(store)
+    first = set(statements)
+    await use_all(store)
+    assert set(statements) == first
+    assert len(first) < 40
+    assert max(len(text) for text in first) < 15_000, "asyncpg would not keep it prepared"
+
+
+async def test_no_statement_is_written_in_python() -> None:
+    folder = Path(postgres.__file__).parent
+    words = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER)\b")
+    assert [file.name for file in folder.glob("*.py") if words.search(file.read_text())] == []
+
+
+async def test_nothing_is_left_behind_in_a_session(url: str, side: asyncpg.Connection) -> None:
+    """Which is why a connection goes back to its pool without being reset."""
+    async with PostgresStore.connect(url, max_size=1) as store:
+        pool = store._database.pool
+
+        async def session() -> Sequence[object]:
+            async with pool.acquire() as connection:
+                return [
+                    await connection.fetch("SELECT name, setting FROM pg_settings WHERE source = 'session'"),
+                    await connection.fetch("SELECT * FROM pg_listening_channels()"),
+                    await connection.fetch("SELECT name FROM pg_cursors WHERE NOT statement LIKE '%pg_cursors%'"),
+                    await connection.fetch("SELECT * FROM pg_locks WHERE locktype = 'advisory'"),
+                    await connection.fetch("SELECT relname FROM pg_class WHERE relpersistence = 't'"),
+                    connection.is_in_transaction(),
+                ]
+
+        clean = await session()
+        await use_all(store)
+        with suppress(Undo):
+            async with store.transaction() as tx:
+                await tx.load([])
+                raise Undo
+        assert await session() == clean == [[], [], [], [], [], False]
+
+
+async def test_a_saga_is_updated_in_its_page_without_touching_an_index(
+    store: PostgresStore, side: asyncpg.Connection
+) -> None:
+    """Sagas that began together and get their replies together, the hardest case."""
+    for _ in range(10):
+        begun = [happens(new_saga(LONG), STARTED, wake_at=moment(60)) for _ in range(100)]
+        await insert(store, *begun)
+        records = [change.record for change in begun]
+        for step in LONG.steps:
+            changes = [happens(record, Succeeded(step.name, Operation.ACTION, 1, 1)) for record in records]
+            await save(store, *changes)
+            records = [change.record for change in changes]
+    updated, hot = await updates(side, at_least=5_000)
+    assert hot / updated > 0.9
+
+
+async def test_a_claim_looks_up_the_time_in_the_index(store: PostgresStore, side: asyncpg.Connection) -> None:
+    """However many sagas wait, only those that are due are looked at."""
+    await insert(store, *(happens(new_saga(), STARTED, wake_at=moment(seconds)) for seconds in range(100, 400)))
+    await side.execute("SET enable_seqscan = off")
+    query = _SQL["claim_due"].replace("$1", "'shop'").replace("$2", "10").replace("$3", "1.0")
+    plan = "\n".join(row[0] for row in await side.fetch(f"EXPLAIN {query}"))
+    assert re.search(r"Index Cond: \(\(coordinator = 'shop'::text\) AND \(due_at <= ", plan), plan
+
+
+async def use_all(store: PostgresStore) -> None:
+    """Everything that a store can do."""
+    await store.check()
+    one, other = await started(store, wake_at=moment(-1)), await started(store)
+    await insert(store, happens(new_saga(key=one.key), STARTED))
+    await watch(store, Watcher(one.saga_id, "a"))
+    await resent(store, other, wake_at=None)
+    await save(store, happens(one, DONE, payloads=[an_input(one)]))
+    async with store.transaction() as tx:
+        await tx.payloads([one.saga_id])
+    await claimed(store)
+    await store.keep_lease(COORDINATOR, PROCESS, 0.0)
+    await store.take_over(COORDINATOR)
+    await store.keep_lease(COORDINATOR, PROCESS, 10.0)
+    await store.drop_lease(COORDINATOR, PROCESS, resend=True)
+    await store.plans([SHORT.hash])
+    await store.journal(one.saga_id)
+    await store.list(SagaFilter(), 1)
+    await store.list(SagaFilter(statuses=frozenset({SagaStatus.STUCK})), 1)
+    await store.put_aside([])
+    await store.list_put_aside(1)
+
+
+def name_of(statement: str) -> str:
+    """The name of a statement; transactions of the driver have none."""
+    match = re.match(r"-- name: (\w+)\n", statement)
+    return match[1] if match else statement
+
+
+async def updates(side: asyncpg.Connection, *, at_least: int) -> tuple[int, int]:
+    """How many sagas were updated, and how many of these HOT, once the statistics have come in."""
+    query = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'sagaflow.saga'::regclass"
+    async with polling() as again:
+        while True:
+            ((updated, hot),) = await side.fetch(query)
+            if updated >= at_least:
+                return updated, hot
+            await again()
