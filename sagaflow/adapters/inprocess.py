@@ -133,7 +133,6 @@ class _Queue:
         for consumer in list(self._consumers):
             self.leave(consumer)
         self._take_back()
-        self._is_handing_out = False
 
     def hand_out(self) -> None:
         """Soon, not now: `receive` is called by the event loop, never by who publishes or acknowledges."""

@@ -285,7 +285,6 @@ def _types_of(function: Callable[..., Any], where: str) -> _Types:
     names = list(parameters)
     for name in [*names, "return"]:
         _expect(name in hints, f"{where}: annotate {'the result' if name == 'return' else repr(name)}")
-    _expect(bool(names), f"{where}: its function must take the command")
     context = [name for name in names if _is_context(hints[name])]
     _expect(context in ([], names[-1:]), f"{where}: the StepContext comes last")
     others = [hints[name] for name in names if name not in context]

@@ -32,4 +32,4 @@ def _examples() -> Path:
 EXAMPLES: Final = _examples()
 
 if str(EXAMPLES) not in sys.path:
-    sys.path.append(str(EXAMPLES))
+    sys.path.insert(0, str(EXAMPLES))  # first: the demo wants this `payment`, whatever else has the name

@@ -98,6 +98,7 @@ class Children:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                cwd=self._directory,  # which `python -m` looks into before anything else
                 env=_environment() | dict(environment),
                 start_new_session=True,  # Ctrl-C is for the demo, which ends its processes in good order
             )

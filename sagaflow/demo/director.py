@@ -102,9 +102,11 @@ class Director:
         )
 
     def _is_in_the_middle(self) -> bool:
-        """Some sagas have ended and some have not; if there are few, some have begun."""
-        enough = len(self._ended()) >= len(self._orders) // 4
-        return enough and any(record.status in MOVING for record in self._records.values())
+        """Some sagas have ended and some are under way; or the moment was missed, and nothing moves any more."""
+        moving = sum(record.status in MOVING for record in self._records.values())
+        some_ended = len(self._ended()) >= len(self._orders) // 4
+        all_begun = len(self._records) == len(self._orders)
+        return (some_ended and moving > 0) or (all_begun and moving == 0)
 
     # The repair.
 
@@ -116,8 +118,8 @@ class Director:
         for operation in overview.stuck:
             why = f"{operation.error.type}: {operation.error.message}" if operation.error else "nobody knows why"
             self._screen.tell(
-                f"{order.key} is STUCK: to undo {operation.step} failed {operation.attempts} times, at last with "
-                f"{why}. A person has to decide.",
+                f"{order.key} is STUCK: undoing {operation.step} failed {operation.attempts} times, the last "
+                f"time with {why}. A person has to decide.",
                 "red",
                 mark=STUCK,
             )

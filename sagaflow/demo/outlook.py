@@ -46,8 +46,8 @@ def _suggestions(database: str | None, stuck: Overview | None) -> Iterator[tuple
     if database is not None and stuck is not None:
         yield f"{sagaflow} show {stuck.saga_id}", "how it got stuck"
     yield f"less {_from_here(EXAMPLES / 'payment/orders/checkout.py')}", "the saga itself"
-    yield f"{sagaflow} demo --kill", "... with kill -9"
-    yield f"{sagaflow} demo --postgres URL --rabbitmq URL", "... on real servers"
+    yield f"{sagaflow} demo --kill", "the same, with kill -9"
+    yield f"{sagaflow} demo --postgres URL --rabbitmq URL", "on real servers"
 
 
 def _from_here(path: Path) -> str:

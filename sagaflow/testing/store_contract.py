@@ -773,12 +773,9 @@ class StoreContract:
 # ------------------------------------------------------------------------------------------- values
 
 
-_BEGIN: Final = datetime.now(UTC).replace(microsecond=123456)
-
-
 def moment(seconds: float) -> datetime:
-    """A time so many seconds after the tests began."""
-    return _BEGIN + timedelta(seconds=seconds)
+    """A time so many seconds from now."""
+    return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
 def new_saga(plan: Plan = SHORT, *, key: str | None = None, coordinator: str = COORDINATOR) -> SagaRecord:

@@ -58,6 +58,7 @@ class TransportContract:
             await transport.publish(letters(COMMANDS, texts))
             await inbox.until_it_has(texts)
         assert max(len(delivery.body) for delivery in inbox.deliveries) <= BATCH_BYTES_MAX
+        assert len(inbox.deliveries) == -(-len(texts) // (BATCH_BYTES_MAX // MESSAGE_BYTES_MAX))
 
     async def test_hundreds_of_messages_to_many_addresses_go_in_one_publish(self, transport: Transport) -> None:
         """One publish takes any number of messages, for any addresses in any order; each gets its own."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
 from sagaflow.adapters.rabbitmq import RabbitTransport, connection
+from sagaflow.adapters.rabbitmq.consuming import Consumer
 from sagaflow.adapters.rabbitmq.topology import ANSWERS_EXPIRE_SECONDS, DELIVERY_LIMIT
 from sagaflow.definitions.ports import Address, Letter, QueueKind, Transport
 from sagaflow.errors import Unavailable
@@ -236,6 +238,30 @@ async def test_nothing_is_left_behind(rabbitmq: Server, broker_namespace: str) -
             await Inbox.at(transport, COMMANDS, acknowledge=False)
             await transport.publish(letters(COMMANDS, numbered(3)))
         await until(lambda: not proxy.lines())
+    await until(lambda: asyncio.all_tasks() == before)
+
+
+async def test_heartbeats_cannot_be_switched_off() -> None:
+    with pytest.raises(ValueError, match="heartbeat_seconds"):
+        RabbitTransport("amqp://localhost/", heartbeat_seconds=0)
+
+
+async def test_who_subscribes_while_it_is_left_is_told(
+    rabbitmq: Server, broker_namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing goes on in the background."""
+    transport = RabbitTransport(rabbitmq.url, namespace=broker_namespace)
+    open_consumer = Consumer.open
+
+    async def open_and_leave(consumer: Consumer) -> None:
+        await open_consumer(consumer)
+        await transport.__aexit__()
+
+    monkeypatch.setattr(Consumer, "open", open_and_leave)
+    before = asyncio.all_tasks()
+    await transport.__aenter__()
+    with pytest.raises(Unavailable):
+        await Inbox.at(transport, COMMANDS)
     await until(lambda: asyncio.all_tasks() == before)
 
 
@@ -503,6 +529,16 @@ async def test_leaving_does_not_wait_for_a_broker_that_does_not_read(
         await transport.__aenter__()  # for the fixture to leave
 
 
+async def test_a_queue_that_cannot_be_used_harms_no_other(transport: RabbitTransport, operator: Operator) -> None:
+    """The publish fails and will be repeated, but what can arrive does not wait for that."""
+    await operator.declare(operator.name(REPLIES), durable=True)
+    with pytest.raises(Unavailable) as caught:
+        await transport.publish([*letters(REPLIES, ["x"]), *letters(COMMANDS, ["y"])])
+    assert_one_line(caught.value, operator.name(REPLIES), "inequivalent arg")
+    inbox = await Inbox.at(transport, COMMANDS)
+    await inbox.until_it_has(["y"])
+
+
 async def test_an_address_that_no_queue_can_have_harms_no_other(
     transport: RabbitTransport, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -552,7 +588,7 @@ async def test_a_connection_that_falls_silent_is_given_up(rabbitmq: Server, brok
     """Neither side closes it, as when a cable is cut; whoever waits for it then is told, and not cancelled."""
     async with (
         Proxy(rabbitmq.url) as proxy,
-        RabbitTransport(proxy.url, namespace=broker_namespace, heartbeat_seconds=1) as transport,
+        RabbitTransport(proxy.url, namespace=broker_namespace, heartbeat_seconds=1, check_seconds=0.1) as transport,
     ):
         inbox = await Inbox.at(transport, COMMANDS)
         await transport.publish(letters(COMMANDS, ["before"]))
@@ -709,18 +745,20 @@ async def test_nothing_confirmed_is_lost_when_the_broker_restarts(
 
 
 async def test_a_stopped_broker_keeps_nobody_from_leaving(rabbitmq: Server, broker_namespace: str) -> None:
-    async with RabbitTransport(rabbitmq.url, namespace=broker_namespace) as transport:
-        inbox = await Inbox.at(transport, COMMANDS, acknowledge=False)
-        await transport.publish(letters(COMMANDS, ["x"]))
-        await inbox.until_count(1)
-        await asyncio.to_thread(rabbitmq.stop)
-        await inbox.deliveries[0].ack()
-    with pytest.raises(Unavailable):
-        await enter(RabbitTransport(rabbitmq.url, namespace=broker_namespace))
-    await asyncio.to_thread(rabbitmq.start)
-    async with RabbitTransport(rabbitmq.url, namespace=broker_namespace) as transport:
-        inbox = await Inbox.at(transport, COMMANDS)
-        await inbox.until_it_has(["x"])
+    transport = RabbitTransport(rabbitmq.url, namespace=broker_namespace)
+    async with AsyncExitStack() as stack:
+        async with transport:
+            inbox = await Inbox.at(transport, COMMANDS, acknowledge=False)
+            await transport.publish(letters(COMMANDS, ["x"]))
+            await inbox.until_count(1)
+            stack.push_async_callback(asyncio.to_thread, rabbitmq.start)
+            await asyncio.to_thread(rabbitmq.stop)
+            await inbox.deliveries[0].ack()
+        with pytest.raises(Unavailable):
+            await enter(transport)
+    async with transport:
+        again = await Inbox.at(transport, COMMANDS)
+        await again.until_it_has(["x"])
 
 
 # Logging.

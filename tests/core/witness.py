@@ -95,10 +95,9 @@ class Testimony:
 
     def sent(self, round_: int, attempt: int) -> Testimony:
         """One more command."""
-        kept = self._answered()
-        if round_ != self.round:
-            kept = replace(kept, round=round_, left=0, counted=0)
-        return replace(kept, awaited=attempt, counted=kept.counted + 1)
+        same = round_ == self.round
+        left, counted = (self.latest, self.counted) if same else (0, 0)
+        return Testimony(self.verdict, round_, left, attempt, counted + 1, self.may_have_left, self.timer)
 
     def told(self, event: OfAttempt, *, no_is_an_answer: bool) -> Testimony:
         """Something that counts was said of an attempt."""
@@ -290,4 +289,4 @@ class Witness:
         action, compensation = self.operations[place]
         both = (testimony, compensation) if operation is ACTION else (action, testimony)
         operations = (*self.operations[:place], both, *self.operations[place + 1 :])
-        return replace(self, operations=operations)
+        return Witness(self.layout, operations, self.started, self.turned, self.abandoned, self.deadline)

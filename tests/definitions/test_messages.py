@@ -195,6 +195,19 @@ def test_a_reply_looks_as_the_wire_format_says() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        (Operation, "action compensation"),
+        (ReplyOutcome, "succeeded refused failed fenced unserved"),
+        (AnswerError, "conflict not_found not_possible invalid"),
+        (SagaStatus, "RUNNING COMPENSATING COMPLETED COMPENSATED STUCK ABANDONED"),
+    ],
+)
+def test_the_words_on_the_wire_are_those_of_the_wire_format(words: Any, written: str) -> None:
+    assert " ".join(words) == written
+
+
 def test_the_order_of_fields_and_the_space_between_them_mean_nothing() -> None:
     fields = json.loads(write(REPLY))
     body = json.dumps([dict(reversed(fields.items()))], indent=2).encode()
@@ -301,6 +314,7 @@ ELEMENTS = {
     "a version that is a word": (changed(v="two"), "the message is of wire version 'two', this is version 1"),
     "a version that is an object": (changed(v={"a": []}), "the message is of wire version {'a': []}"),
     "no version at all": (raw("v", b"null"), "Expected `int`, got `null` - at `$.v`"),
+    "a version in invalid UTF-8": (raw("v", b'"\xff"'), "Expected `int`, got `str` - at `$.v`"),
     "a version that is true": (changed(v=True), "Expected `int`, got `bool` - at `$.v`"),
     "a version that is there twice": (join([write(COMMAND)[:-1] + b',"v":2}']), VERSION_2),
     "an object too deep": (raw("payload", nested(DEPTH_MAX)), "the message is nested more than 64 deep"),
@@ -387,7 +401,7 @@ def test_a_reason_can_be_logged_and_stored_whatever_it_quotes(make: Callable[[st
         ("", ""),
         ("Größe 42 \N{GRINNING FACE}", "Größe 42 \N{GRINNING FACE}"),
         ("two\nlines", "two\ufffdlines"),
-        ("\r\t\x00\x1b[31m", "\ufffd\ufffd\ufffd\ufffd[31m"),
+        ("\r\t\x00\x1b[31m\x1f", "\ufffd\ufffd\ufffd\ufffd[31m\ufffd"),
         ("\x7f\x80\x85\x9f\xa0", "\ufffd\ufffd\ufffd\ufffd\xa0"),
         ("\u2028\u2029", "\ufffd\ufffd"),
     ],

@@ -230,7 +230,9 @@ def test_the_compensation_of_an_external_step_may_say_in_any_way_that_it_takes_n
     assert step.undo is not None
 
 
-@pytest.mark.parametrize("result", [Reserved, int | str, str, Annotated[Reserved, "of the shop"], "Reserved"])
+@pytest.mark.parametrize(
+    "result", [Reserved, int | str, str, Annotated[Reserved, "of the shop"], "Reserved", set[int] | frozenset[int]]
+)
 def test_the_compensation_of_an_external_step_must_take_none(result: Any) -> None:
     step = a_step("external_step")
     assert refusal_of(lambda: step.compensation(undo_taking(result))) == (

@@ -126,7 +126,7 @@ def test_what_is_no_known_event_is_not_taken_for_one(text: str) -> None:
     [
         '{"event":"Refused"}',
         '{"event":"RetryRequested","step":"s.a","operation":"query"}',
-        '{"event":"ReplyGiven","step":"s.a","operation":"action","succeeded":"yes"}',
+        '{"event":"ReplyGiven","step":"s.a","operation":"action","succeeded":"true"}',
     ],
 )
 def test_an_event_that_lacks_something_is_not_read(text: str) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 from payment.orders.checkout import checkout
 from sagaflow.core.state import SagaStatus
-from sagaflow.demo.cast import PlannedOrder, plan_orders
+from sagaflow.demo.cast import FLAKY, PlannedOrder, plan_orders
 from tests.demo.running import Ended
 
 
-def expect_promises(ended: Ended, *, orders: int) -> None:
+def expect_promises(ended: Ended, *, orders: int, killed: bool = False) -> None:
     """Every saga has ended as it should, and nothing is left running."""
     assert ended.code == 0, ended.errors
     assert "Traceback" not in ended.errors
@@ -19,13 +19,17 @@ def expect_promises(ended: Ended, *, orders: int) -> None:
     planned = plan_orders(orders)
     assert [line["key"] for line in ended.lines] == [order.key for order in planned]
     for order, line in zip(planned, ended.lines, strict=True):
-        expect_saga(order, line)
+        expect_saga(order, line, killed=killed)
     assert len({line["saga_id"] for line in ended.lines}) == orders
     assert len({line["trace_id"] for line in ended.lines}) == orders
 
 
-def expect_saga(order: PlannedOrder, line: Mapping[str, Any]) -> None:
-    """One line is of this form and says what should be."""
+def expect_saga(order: PlannedOrder, line: Mapping[str, Any], *, killed: bool) -> None:
+    """One line is of this form and says what should be.
+
+    A coordinator that was killed sends commands again under their numbers, and the second answer to the same
+    attempt may be the better one.
+    """
     assert list(line) == ["saga_id", "saga", "key", "status", "trace_id", "steps"]
     assert (line["saga"], line["status"]) == ("checkout", order.part.ends)
     assert len(line["trace_id"]) == 32
@@ -45,7 +49,7 @@ def expect_saga(order: PlannedOrder, line: Mapping[str, Any]) -> None:
             "attempts": 0,
         }
         assert "orders.place_order" in undone
-    if order.part.title == "gateway times out":
+    if order.part is FLAKY and not killed:
         assert actions["payments.authorize_card"]["attempts"] >= 2
         assert actions["payments.capture_card"]["attempts"] >= 2
     if order.part.gets_stuck:

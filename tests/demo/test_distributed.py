@@ -35,7 +35,7 @@ async def test_every_saga_ends_although_the_coordinator_is_killed(
     start: Start, servers: list[str], postgres: Server, rabbitmq: Server, orders: int
 ) -> None:
     ended = start("demo", "--kill", "--json", "--orders", str(orders), *servers).end()
-    expect_promises(ended, orders=orders)
+    expect_promises(ended, orders=orders, killed=True)
     assert "The coordinator was killed (SIGKILL)" in ended.errors
     await expect_no_trace(ended, postgres, rabbitmq)
 

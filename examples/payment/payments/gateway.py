@@ -74,7 +74,7 @@ class CardGateway:
     long it takes to answer."""
 
     def __init__(self, path: str | Path, *, answer_seconds: float) -> None:
-        self._path = path
+        self.path = path
         self._answer_seconds = answer_seconds
 
     async def authorize(self, card: str, cents: int, *, key: str) -> str:
@@ -111,7 +111,7 @@ class CardGateway:
 
     def _call_now(self, function: Callable[[sqlite3.Connection], T]) -> T:
         time.sleep(self._answer_seconds)
-        with closing(sqlite3.connect(self._path, timeout=LOCK_SECONDS)) as books:
+        with closing(sqlite3.connect(self.path, timeout=LOCK_SECONDS)) as books:
             books.executescript(BOOKS)
             return function(books)
 

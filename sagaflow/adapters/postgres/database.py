@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
@@ -13,6 +13,7 @@ from sagaflow.adapters.postgres.failures import DRIVER_ERRORS, READ_ONLY, explai
 from sagaflow.adapters.postgres.pool import COMMAND_SECONDS
 from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
 from sagaflow.definitions.records import PutAside
+from sagaflow.errors import Unavailable
 
 AnyConnection: TypeAlias = asyncpg.Connection | PoolConnectionProxy
 
@@ -52,6 +53,23 @@ class Database:
         """What the server says of a statement that has no arguments and gives no rows."""
         async with self.explaining(connection):
             return await connection.execute(statement, timeout=COMMAND_SECONDS)
+
+    async def give_up(
+        self, connection: AnyConnection, error: BaseException, rollback: Callable[[], Awaitable[object]]
+    ) -> None:
+        """End a transaction in which an error was raised. That goes on as it is, unless the connection was lost.
+
+        Raises:
+            Unavailable: it was lost; but a cancellation stays one.
+        """
+        try:
+            if is_lost(connection):
+                raise Unavailable("PostgreSQL: the connection was lost during a transaction")
+            async with self.explaining(connection):
+                await rollback()
+        except Unavailable as lost:
+            if isinstance(error, Exception):
+                raise lost from error
 
     @asynccontextmanager
     async def explaining(self, connection: AnyConnection | None = None) -> AsyncIterator[None]:

@@ -14,7 +14,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from sagaflow.adapters.postgres import migrations, rows
-from sagaflow.adapters.postgres.database import ACQUIRE_SECONDS, AnyConnection, Database, is_lost
+from sagaflow.adapters.postgres.database import ACQUIRE_SECONDS, AnyConnection, Database
 from sagaflow.adapters.postgres.migrations import Line
 from sagaflow.adapters.postgres.pool import keep_as_it_is, open_pool
 from sagaflow.core.plan import Plan
@@ -86,7 +86,8 @@ class PostgresStore:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:
-        """One transaction: committed when left, rolled back when left by an exception.
+        """One transaction: committed when left, rolled back when left by an exception. That is raised as it
+        is, unless the connection was lost: then it is `Unavailable`.
 
         Raises:
             RuntimeError: (on leaving) a statement had failed, and who saw the error went on.
@@ -95,9 +96,8 @@ class PostgresStore:
             await self._database.execute_by(connection, _SQL["begin"])
             try:
                 yield PostgresTransaction(self._database, connection, await self._now(connection))
-            except BaseException:
-                if not is_lost(connection):
-                    await self._database.execute_by(connection, _SQL["rollback"])
+            except BaseException as error:
+                await self._database.give_up(connection, error, lambda: connection.execute(_SQL["rollback"]))
                 raise
             answer = await self._database.execute_by(connection, _SQL["commit"])
             if answer != "COMMIT":

@@ -10,14 +10,13 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from sagaflow.adapters.postgres import migrations
-from sagaflow.adapters.postgres.database import Database, is_lost
+from sagaflow.adapters.postgres.database import Database
 from sagaflow.adapters.postgres.migrations import Line
 from sagaflow.adapters.postgres.pool import open_pool
 from sagaflow.core.plan import Operation
 from sagaflow.definitions.named_queries import load
 from sagaflow.definitions.ports import BarrierKey, Entered, Fenced, Recorded, Undo
 from sagaflow.definitions.records import PutAside
-from sagaflow.errors import Unavailable
 
 _SQL: Final = load(__package__, "participant_queries.sql")
 
@@ -71,11 +70,7 @@ class AsyncpgTransactions:
                 yield entered
                 entered.expect_all_recorded()
             except BaseException as error:
-                if not is_lost(connection):
-                    async with self._database.explaining(connection):
-                        await transaction.rollback()
-                elif isinstance(error, Exception):
-                    raise Unavailable("PostgreSQL: the connection was lost while a step was done") from error
+                await self._database.give_up(connection, error, transaction.rollback)
                 raise
             async with self._database.explaining(connection):
                 await transaction.commit()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from contextlib import suppress
 from typing import Any
 
 import aio_pika
@@ -34,7 +35,9 @@ class Connection:
     def __init__(self, amqp: aio_pika.Connection, wire: _Wire) -> None:
         self.lost = asyncio.Event()
         self.reason_lost = "it was closed"
+        assert amqp.transport is not None
         self._amqp = amqp
+        self._driver: Any = amqp.transport.connection
         self._wire = wire
         amqp.close_callbacks.add(self._on_close)
         if self._driver.is_closed:  # before there was anything to tell it
@@ -65,15 +68,11 @@ class Connection:
         """Close it: in good order, or by force if that takes more than `CLOSE_SECONDS`."""
         force = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._wire.cut)
         try:
-            await self._amqp.close()
+            with suppress(Unavailable), unavailable("closing a connection"):
+                await self._amqp.close()
         finally:
             force.cancel()
             self.lost.set()
-
-    @property
-    def _driver(self) -> Any:
-        assert self._amqp.transport is not None
-        return self._amqp.transport.connection
 
     def _on_close(self, _: object, error: BaseException | None) -> None:
         if error is not None:
@@ -100,8 +99,9 @@ async def connect(broker: Broker, purpose: str, heartbeat_seconds: int) -> Conne
 
 async def close_channel(channel: AbstractChannel) -> None:
     """Close a channel. Who still waits for something on it gets an error of the driver."""
-    driver = await channel.get_underlay_channel()
-    await driver.close(ChannelClosed(0, "closed by sagaflow"))
+    with suppress(Unavailable), unavailable("closing a channel"):
+        driver = await channel.get_underlay_channel()
+        await driver.close(ChannelClosed(0, "closed by sagaflow"))
 
 
 def _explained(error: Unavailable, broker: Broker) -> Unavailable:

@@ -9,7 +9,7 @@ from typing import Final
 
 from sagaflow.adapters.rabbitmq.failures import unavailable
 from sagaflow.adapters.rabbitmq.stream import Stream
-from sagaflow.adapters.rabbitmq.supervision import Link, persist, stop
+from sagaflow.adapters.rabbitmq.supervision import Link, persist, spawn, stop
 from sagaflow.adapters.rabbitmq.topology import Topology
 from sagaflow.definitions.ports import Address, Delivery
 from sagaflow.errors import Unavailable
@@ -51,7 +51,7 @@ class Consumer:
             Unavailable: it cannot be done now.
         """
         stream = await self._open_stream()
-        self._keeper = asyncio.create_task(self._keep_up(stream), name=f"sagaflow consumes {self._address}")
+        self._keeper = spawn(self._keep_up(stream), f"sagaflow consumes {self._address}")
 
     async def cancel(self) -> None:
         """No more deliveries; those that are out can still be acknowledged, and with the last the channel goes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -17,7 +18,7 @@ from aiormq import spec
 from sagaflow.adapters.parcels import Parcel, pack
 from sagaflow.adapters.rabbitmq.connection import Connection, close_channel
 from sagaflow.adapters.rabbitmq.failures import unavailable
-from sagaflow.adapters.rabbitmq.supervision import Link, stop
+from sagaflow.adapters.rabbitmq.supervision import Link, spawn, stop
 from sagaflow.adapters.rabbitmq.topology import Topology
 from sagaflow.definitions.ports import Address, Letter, QueueKind
 from sagaflow.errors import Unavailable
@@ -32,8 +33,8 @@ class Publisher:
     """Publishes over one link.
 
     Invariant: nothing counts as published but by the broker's acknowledgement. A message returned twice, a
-    refusal, a timeout, a lost connection: each raises `Unavailable`, and no message is ever published again on
-    the channel on which that happened.
+    refusal, a timeout, a lost connection: each raises `Unavailable`, and no later publish uses the channel on
+    which that happened.
     """
 
     def __init__(self, link: Link, topology: Topology, timeout_seconds: float) -> None:
@@ -57,8 +58,6 @@ class Publisher:
             connection = self._link.connection
             await connection.until_unblocked(self._timeout_seconds)
             with self._use(await self._lane_on(connection)) as lane:
-                async with asyncio.timeout(self._timeout_seconds):
-                    await lane.prepare({parcel.to for parcel in parcels})
                 await _all(lane.send(parcel) for parcel in parcels)
 
     async def close(self) -> None:
@@ -92,7 +91,7 @@ class Publisher:
         finally:
             lane.users -= 1
             if lane is not self._lane and lane.users == 0:
-                closing = asyncio.create_task(lane.close(), name="sagaflow closes a channel")
+                closing = spawn(lane.close(), "sagaflow closes a channel")
                 self._closing.add(closing)
                 closing.add_done_callback(self._closing.discard)
 
@@ -115,7 +114,7 @@ class Lane:
         self._exchange = exchange
         self._timeout_seconds = timeout_seconds
         self._known: set[Address] = set()
-        self._preparing = asyncio.Lock()
+        self._preparing: defaultdict[Address, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._window = asyncio.Semaphore(UNCONFIRMED_MAX)
 
     @classmethod
@@ -135,24 +134,26 @@ class Lane:
         """Close the channel."""
         await close_channel(self._channel)
 
-    async def prepare(self, addresses: Iterable[Address]) -> None:
-        """See to it that the queues are there, but for answers: those are made by who wants them."""
-        async with self._preparing:
-            unknown = {to for to in addresses if to not in self._known and to.kind is not QueueKind.ANSWERS}
-            if unknown:
-                await self._topology.prepare(self._connection, unknown)
-                self._known |= unknown
-
     async def send(self, parcel: Parcel) -> None:
         """Publish one body; if its queue is missing, make the queue and publish it once more."""
         with unavailable(f"messages to {parcel.to} cannot be published"):
+            await self._prepare(parcel.to)
             try:
                 await self._send(parcel)
             except PublishError:
                 log.warning("the queue %s was missing", self._topology.queue(parcel.to))
                 self._known.discard(parcel.to)
-                await self.prepare([parcel.to])
+                await self._prepare(parcel.to)
                 await self._send(parcel)
+
+    async def _prepare(self, address: Address) -> None:
+        """See to it that the queue is there, unless it is for answers: those are made by who wants them."""
+        if address in self._known or address.kind is QueueKind.ANSWERS:
+            return
+        async with asyncio.timeout(self._timeout_seconds), self._preparing[address]:
+            if address not in self._known:
+                await self._topology.prepare(self._connection, [address])
+                self._known.add(address)
 
     async def _send(self, parcel: Parcel) -> None:
         has_to_arrive = parcel.to.kind is not QueueKind.ANSWERS

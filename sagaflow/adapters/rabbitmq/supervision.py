@@ -6,8 +6,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_random_exponential
 
@@ -41,7 +41,7 @@ class Link:
             Unavailable: it cannot be done now.
         """
         connection = await self._connect()
-        self._keeper = asyncio.create_task(self._keep_up(connection), name=f"sagaflow {self._purpose} connection")
+        self._keeper = spawn(self._keep_up(connection), f"sagaflow {self._purpose} connection")
 
     async def close(self) -> None:
         """Disconnect, and do not connect again."""
@@ -111,6 +111,18 @@ async def persist(what: str, attempt: Callable[[], Awaitable[T]]) -> T:
         return await attempt()
 
     return await retrying(once)
+
+
+def spawn(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Run in the background. The caller keeps the task; if it fails, that is logged."""
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_report_failure)
+    return task
+
+
+def _report_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("%s failed", task.get_name(), exc_info=task.exception())
 
 
 async def stop(task: asyncio.Task[None]) -> None:

@@ -8,6 +8,9 @@
 All are durable. A queue that belongs to one process (answers) is a classic one that ends by itself when it is
 no longer used. It is not exclusive: after a reconnect the broker may for a while believe that the lost
 connection still owns it, and would refuse it to the new one. All other queues are quorum queues.
+
+What is said here of a queue holds for its life: a broker refuses to change it, and who asks for it in other
+words is refused the queue. A different promise needs queues of different names.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Self
+from typing import Final, Self
 
 from sagaflow.adapters.rabbitmq.broker import Broker
 from sagaflow.adapters.rabbitmq.consuming import Consumer
@@ -14,6 +14,8 @@ from sagaflow.adapters.rabbitmq.supervision import Link
 from sagaflow.adapters.rabbitmq.topology import Topology
 from sagaflow.definitions.ports import Address, Delivery, Letter, Subscription
 from sagaflow.errors import Unavailable
+
+_NOT_ENTERED: Final = "the transport is not connected: use it inside `async with transport:`"
 
 
 class RabbitTransport:
@@ -50,6 +52,10 @@ class RabbitTransport:
         declare: bool = True,
         check_seconds: float = 10.0,
     ) -> None:
+        if heartbeat_seconds < 1:
+            raise ValueError(
+                "heartbeat_seconds must be 1 or more: without, a broker that fell silent is waited for forever"
+            )
         self._url = url
         self._topology = Topology(namespace, declare=declare)
         self._heartbeat_seconds = heartbeat_seconds
@@ -120,12 +126,15 @@ class RabbitTransport:
         )
         await consumer.open()
         session.consumers.add(consumer)
+        if self._session is not session:  # left meanwhile
+            await consumer.abandon()
+            raise Unavailable(_NOT_ENTERED)
         return consumer
 
     @property
     def _entered(self) -> _Session:
         if self._session is None:
-            raise Unavailable("the transport is not connected: use it inside `async with transport:`")
+            raise Unavailable(_NOT_ENTERED)
         return self._session
 
     async def _open(self) -> _Session:

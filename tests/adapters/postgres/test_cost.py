@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -53,7 +54,7 @@ async def counted(url: str, side: asyncpg.Connection) -> AsyncIterator[tuple[Pos
 
 async def test_a_batch_is_a_few_statements_however_many_sagas(counted: tuple[PostgresStore, list[str]]) -> None:
     store, statements = counted
-    await store.add_plans([SHORT])
+    await use_all(store)  # the driver looks up the types that it meets for the first time
     begun = [happens(new_saga(), STARTED, payloads=[], wake_at=moment(-1)) for _ in range(50)]
     saga_ids = [change.record.saga_id for change in begun]
     expected = {
@@ -126,7 +127,7 @@ async def test_nothing_is_left_behind_in_a_session(url: str, side: asyncpg.Conne
         async def session() -> Sequence[object]:
             async with pool.acquire() as connection:
                 return [
-                    await connection.fetch("SELECT name, setting FROM pg_settings WHERE source = 'session'"),
+                    await connection.fetch("SELECT name, setting FROM pg_settings"),
                     await connection.fetch("SELECT * FROM pg_listening_channels()"),
                     await connection.fetch("SELECT name FROM pg_cursors WHERE NOT statement LIKE '%pg_cursors%'"),
                     await connection.fetch("SELECT * FROM pg_locks WHERE locktype = 'advisory'"),
@@ -140,23 +141,26 @@ async def test_nothing_is_left_behind_in_a_session(url: str, side: asyncpg.Conne
             async with store.transaction() as tx:
                 await tx.load([])
                 raise Undo
-        assert await session() == clean == [[], [], [], [], [], False]
+        assert await session() == clean
+        assert clean[1:] == [[], [], [], [], False]
 
 
-async def test_a_saga_is_updated_in_its_page_without_touching_an_index(
-    store: PostgresStore, side: asyncpg.Connection
-) -> None:
+async def test_a_saga_is_updated_in_its_page_without_touching_an_index(url: str, side: asyncpg.Connection) -> None:
     """Sagas that began together and get their replies together, the hardest case."""
-    for _ in range(10):
-        begun = [happens(new_saga(LONG), STARTED, wake_at=moment(60)) for _ in range(100)]
-        await insert(store, *begun)
-        records = [change.record for change in begun]
-        for step in LONG.steps:
-            changes = [happens(record, Succeeded(step.name, Operation.ACTION, 1, 1)) for record in records]
-            await save(store, *changes)
-            records = [change.record for change in changes]
-    updated, hot = await updates(side, at_least=5_000)
-    assert hot / updated > 0.9
+    before = await updates(side)
+    async with PostgresStore.connect(url) as store:
+        for _ in range(10):
+            begun = [happens(new_saga(LONG), STARTED, wake_at=moment(60)) for _ in range(100)]
+            await insert(store, *begun)
+            records = [change.record for change in begun]
+            for step in LONG.steps:
+                changes = [happens(record, Succeeded(step.name, Operation.ACTION, 1, 1)) for record in records]
+                await save(store, *changes)
+                records = [change.record for change in changes]
+    async with polling() as again:  # a connection that ends hands in its statistics
+        while (updated := await updates(side) - before)["all"] < 5_000:
+            await again()
+    assert updated["hot"] / updated["all"] > 0.9
 
 
 async def test_a_claim_looks_up_the_time_in_the_index(store: PostgresStore, side: asyncpg.Connection) -> None:
@@ -197,12 +201,10 @@ def name_of(statement: str) -> str:
     return match[1] if match else statement
 
 
-async def updates(side: asyncpg.Connection, *, at_least: int) -> tuple[int, int]:
-    """How many sagas were updated, and how many of these HOT, once the statistics have come in."""
-    query = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'sagaflow.saga'::regclass"
-    async with polling() as again:
-        while True:
-            ((updated, hot),) = await side.fetch(query)
-            if updated >= at_least:
-                return updated, hot
-            await again()
+async def updates(side: asyncpg.Connection) -> Counter[str]:
+    """How many sagas were updated so far, and how many of these HOT."""
+    (row,) = await side.fetch("""
+        SELECT n_tup_upd AS all, n_tup_hot_upd AS hot
+        FROM pg_stat_user_tables WHERE relid = 'sagaflow.saga'::regclass
+    """)
+    return Counter(dict(row))

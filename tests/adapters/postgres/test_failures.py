@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from sagaflow.adapters.postgres import AsyncpgTransactions, PostgresStore, connect, database, upgrade
+from sagaflow.adapters.postgres import AsyncpgTransactions, Line, PostgresStore, connect, database, upgrade
 from sagaflow.adapters.postgres.failures import explain
 from sagaflow.errors import SchemaError, Unavailable
 from sagaflow.testing.store_contract import (
@@ -29,7 +29,7 @@ from sagaflow.testing.store_contract import (
     save,
     started,
 )
-from tests.adapters.postgres.outside import Undo, as_user, kill_others, raised, until_waiting
+from tests.adapters.postgres.outside import DEADLINE_SECONDS, Undo, as_user, kill_others, raised, until_waiting
 from tests.servers import Server
 
 PASSWORD = "corr3ct-h0rse"
@@ -167,7 +167,7 @@ async def test_a_commit_whose_connection_is_killed_is_unavailable(
     assert [plain(found) for found in await store.find([record.saga_id])] == [record]
 
 
-async def test_an_error_of_the_caller_is_his_own_even_if_the_connection_was_killed(
+async def test_an_error_of_the_caller_counts_for_nothing_if_the_connection_was_killed(
     store: PostgresStore, side: asyncpg.Connection
 ) -> None:
     async def give_up() -> None:
@@ -176,9 +176,38 @@ async def test_an_error_of_the_caller_is_his_own_even_if_the_connection_was_kill
             await kill_others(side)
             raise Undo
 
-    with pytest.raises(Undo):
-        await give_up()
+    assert isinstance(await raised(give_up()), Unavailable)
     await store.check()
+
+
+async def test_an_error_of_the_caller_is_his_own(store: PostgresStore) -> None:
+    error = Undo()
+
+    async def give_up() -> None:
+        async with store.transaction() as tx:
+            await tx.load([])
+            raise error
+
+    assert await raised(give_up()) is error
+
+
+async def test_who_is_cancelled_stays_cancelled_even_if_the_connection_was_killed(
+    store: PostgresStore, side: asyncpg.Connection
+) -> None:
+    begun = asyncio.Event()
+
+    async def never_end() -> None:
+        async with store.transaction() as tx:
+            await tx.load([])
+            begun.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(never_end())
+    await begun.wait()
+    await kill_others(side)
+    task.cancel()
+    await asyncio.wait([task], timeout=DEADLINE_SECONDS)
+    assert task.cancelled()
 
 
 async def test_a_statement_that_waits_when_its_connection_is_killed_is_unavailable(
@@ -200,7 +229,9 @@ async def test_idle_connections_that_were_killed_are_replaced(store: PostgresSto
         for _ in range(5):
             tasks.create_task(started(store))
     await kill_others(side)
-    await started(store)
+    errors = [await raised(started(store)) for _ in range(10)]
+    assert {type(error) for error in errors} <= {Unavailable, type(None)}, "a death may be seen late, but as what it is"
+    assert errors[-1] is None
 
 
 async def test_a_server_that_stops_is_unavailable_until_it_is_back(
