@@ -10,6 +10,7 @@
     ├── SagaNotFound              no saga has this id or key
     ├── NotPossible               the request makes no sense in the state that the saga is in
     ├── Unavailable               a server cannot be reached, or went away
+    │   └── Locked                somebody else holds what is needed, for too long
     ├── SchemaError               the tables of a database are missing, too old or too new
     └── MissingExtra              an optional library is not installed
 
@@ -65,6 +66,10 @@ class NotPossible(SagaflowError):
 
 class Unavailable(SagaflowError):
     """A database or a broker cannot be reached, or the connection was lost; trying again may help."""
+
+
+class Locked(Unavailable):
+    """Somebody else holds what is needed, for too long; others are not held up by it."""
 
 
 class SchemaError(SagaflowError):

@@ -12,9 +12,16 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Final
 
-from cyclopts import App, CycloptsError, MissingArgumentError
+from cyclopts import App, CycloptsError, Group, MissingArgumentError
 from rich.console import Console
 
+from sagaflow.cli.coordinator import coordinator
+from sagaflow.cli.db import sql, status, upgrade
+from sagaflow.cli.dead import dead
+from sagaflow.cli.demo import demo
+from sagaflow.cli.sagas import list_sagas, show
+from sagaflow.cli.schemas import schemas
+from sagaflow.cli.steering import abandon, cancel, retry, skip
 from sagaflow.errors import SagaflowError, Unavailable
 
 DISTRIBUTION: Final = "sagaflow-framework"
@@ -48,22 +55,29 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-db = App(name="db", help="The tables of sagaflow in a database.")
+RUN: Final = Group.create_ordered("Run")
+LOOK: Final = Group.create_ordered("Look")
+STEER: Final = Group.create_ordered("Steer")
+MORE: Final = Group.create_ordered("More")
 
-app.command("sagaflow.cli.demo:demo")
+db = App(name="db", help="Make, upgrade or look at the tables of sagaflow in a database.", group=RUN, sort_key=3)
+
+app.command(demo, group=RUN, sort_key=1)
+app.command(coordinator, group=RUN, sort_key=2)
 app.command(db)
-db.command("sagaflow.cli.db:upgrade")
-db.command("sagaflow.cli.db:status")
-db.command("sagaflow.cli.db:sql")
-app.command("sagaflow.cli.coordinator:coordinator")
-app.command("sagaflow.cli.sagas:list_sagas", name="list")
-app.command("sagaflow.cli.sagas:show")
-app.command("sagaflow.cli.steering:retry")
-app.command("sagaflow.cli.steering:skip")
-app.command("sagaflow.cli.steering:cancel")
-app.command("sagaflow.cli.steering:abandon")
-app.command("sagaflow.cli.dead:dead")
-app.command("sagaflow.cli.schemas:schemas")
+db.command(upgrade, sort_key=1)
+db.command(status, sort_key=2)
+db.command(sql, sort_key=3)
+app.command(list_sagas, name="list", group=LOOK, sort_key=1)
+app.command(show, group=LOOK, sort_key=2)
+app.command(dead, group=LOOK, sort_key=3)
+app.command(retry, group=STEER, sort_key=1)
+app.command(skip, group=STEER, sort_key=2)
+app.command(cancel, group=STEER, sort_key=3)
+app.command(abandon, group=STEER, sort_key=4)
+app.command(schemas, group=MORE)
+app["--help"].group = MORE
+app["--version"].group = MORE
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -8,7 +8,6 @@ from typing import Annotated
 from cyclopts import Group, Parameter, validators
 
 from sagaflow.cli.options import Json
-from sagaflow.demo.main import Settings, run
 
 SERVERS = Group("Real servers (both or neither)", validator=validators.all_or_none)
 
@@ -33,5 +32,7 @@ def demo(
     queues that are made for it and removed afterwards. Exit code 0 says that every saga ended as it
     should and that the books of all services agree.
     """
+    from sagaflow.demo.main import Settings, run  # the demo brings its own world, which no other command needs
+
     servers = None if postgres is None or rabbitmq is None else (postgres, rabbitmq)
     return run(Settings(orders=orders, kill=kill, json=json, servers=servers, directory=directory))

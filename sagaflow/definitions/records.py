@@ -56,6 +56,10 @@ class Timer:
     attempt: int = 0
 
 
+NO_PROCESS: Final = UUID(int=0)
+"""The owner of a saga whose commands nobody has sent yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class SagaRecord:
     """A saga as it is stored.
@@ -76,6 +80,8 @@ class SagaRecord:
     state: SagaState
     timers: tuple[Timer, ...] = ()
     wake_at: datetime | None = None
+    owner: UUID | None = None
+    """The process that wrote it last and has sent what is in flight; none, or a nil one: nobody has yet."""
     started_at: datetime | None = None
     updated_at: datetime | None = None
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -134,7 +135,8 @@ def _environment() -> dict[str, str]:
 
 def _signal_group(child: Child, which: signal.Signals) -> None:
     if child.process.returncode is None:
-        os.killpg(child.process.pid, which)  # it leads a session, and so a group, of its own
+        with suppress(ProcessLookupError):  # it has ended meanwhile, which `returncode` will tell in a moment
+            os.killpg(child.process.pid, which)  # it leads a session, and so a group, of its own
 
 
 def _how(code: int | None) -> str:

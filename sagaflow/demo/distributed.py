@@ -57,8 +57,16 @@ class DistributedStage:
         self._exit = AsyncExitStack()
         self.gateway = directory / "card_gateway.sqlite"
         self.children = Children(directory)
-        self.database = without_password(self._url("orders"))
-        self.environment: Mapping[str, str] = {"SAGAFLOW_DATABASE": self._url("orders")}
+
+    @property
+    def database(self) -> str:
+        """Where the sagas are kept, fit to be shown."""
+        return without_password(self._url("orders"))
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The same for a process: what is in the environment is not shown by `ps`, as arguments are."""
+        return {"SAGAFLOW_DATABASE": self._url("orders")}
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -122,11 +130,11 @@ class DistributedStage:
     async def _start_coordinator(self) -> None:
         arguments = ["coordinator", "payment.orders.checkout:checkout", "--namespace", self._name]
         tuning = ["--poll-seconds", str(POLL_SECONDS), "--lease-seconds", str(LEASE_SECONDS)]
-        environment = {**self.environment, "SAGAFLOW_BROKER": self._rabbitmq}  # not shown by `ps`, as arguments are
+        environment = {**self.environment, "SAGAFLOW_BROKER": self._rabbitmq}
         await self.children.start(COORDINATOR, "-m", "sagaflow.cli", *arguments, *tuning, environment=environment)
 
     def _url(self, service: str) -> str:
-        return urlsplit(self._postgres)._replace(path=f"/{self._name}_{service}").geturl()
+        return at_database(self._postgres, f"{self._name}_{service}")
 
     @asynccontextmanager
     async def _namespace(self) -> AsyncIterator[None]:
@@ -178,10 +186,16 @@ def ask_database(url: str) -> Query:
     return ask
 
 
-def without_password(url: str) -> str:
-    """The URL as it may be shown."""
+def at_database(url: str, name: str) -> str:
+    """The URL of another database of the same server."""
     parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    user, _, host = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}").geturl()
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{parts.netloc}/{name}{query}"
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown: without its options too, for a password can be one of them."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    return f"{parts.scheme}://{name}{colon and ':***'}{at}{host}{parts.path}"

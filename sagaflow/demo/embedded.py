@@ -71,7 +71,6 @@ class EmbeddedStage:
         return self._directory / f"{service}.sqlite"
 
     def _make_databases(self) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
         for service in SERVICES:
             if self._file(service).exists():
                 raise ConflictError(f"{self._directory} holds a demo already; give another --directory")

@@ -97,6 +97,7 @@ def _console(settings: Settings) -> Console:
 def _directory(settings: Settings, console: Console, stack: AsyncExitStack) -> Path:
     """Where the demo keeps its files. It is left for those who want to look on, if there is somebody."""
     if settings.directory is not None:
+        settings.directory.mkdir(parents=True, exist_ok=True)
         return settings.directory.resolve()
     if _leaves_files(settings, console):
         return Path(tempfile.mkdtemp(prefix="sagaflow_demo_"))

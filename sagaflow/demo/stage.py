@@ -32,10 +32,16 @@ class Stage(Protocol):
     children: Children
     gateway: Path
     """The books of the card gateway."""
-    database: str
-    """What to give to `--database` to reach the sagas, fit to be shown."""
-    environment: Mapping[str, str]
-    """The same for a process that is started, with the password if there is one."""
+
+    @property
+    def database(self) -> str:
+        """What to give to `--database` to reach the sagas, fit to be shown."""
+        ...
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The same for a process that is started, with the password if there is one."""
+        ...
 
     @property
     def store(self) -> SagaStore:

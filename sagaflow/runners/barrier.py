@@ -69,7 +69,10 @@ class Barrier:
             async with self._transactions.begin() as transaction:
                 return await self._within(transaction, step, command)
         except (StepRejected, PayloadError) as error:
-            return await self._record_refusal(command, ErrorInfo.of(error))
+            refusal = ErrorInfo.of(error)
+        if _may_have_happened_before(step, command):
+            return Verdict(ReplyOutcome.FAILED, error=refusal)
+        return await self._record_refusal(command, refusal)
 
     async def _within(self, transaction: ParticipantTransaction[Any], step: AnyStep, command: Command) -> Verdict:
         key = BarrierKey(command.saga_id, command.step)
@@ -111,14 +114,26 @@ class Barrier:
 
 
 async def _act(step: AnyStep, command: Command, tx: Any) -> Verdict:
-    result = await step.action(step.command_type.decode(command.payload), None, _context(command, tx))
+    payload = step.command_type.decode(command.payload)
     try:
+        result = await step.action(payload, None, _context(command, tx))
         encoded = payloads.encode(result)
     except PayloadError as error:
-        if step.external:  # the effect is there already: this is no refusal, its outcome is unknown
-            raise RuntimeError(f"what {step!r} returned cannot be sent: {error}") from error
+        if step.external:  # the effect may be there already: this is no refusal, its outcome is unknown
+            raise RuntimeError(f"{step!r}: {error}") from error
         raise
     return Verdict(ReplyOutcome.SUCCEEDED, msgspec.Raw(encoded))
+
+
+def _may_have_happened_before(step: AnyStep, command: Command) -> bool:
+    """Whether a refusal may come too late: an earlier attempt may have had its effect outside the database.
+    Then the outcome is unknown, and the step is undone too."""
+    return (
+        step.external
+        and step.undo is not None
+        and command.operation is Operation.ACTION
+        and (command.round, command.attempt) > (1, 1)
+    )
 
 
 async def _undo(step: AnyStep, command: Command, tx: Any, undo: Undo) -> Verdict:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_never, wait_random_exponential
 
 from sagaflow.errors import Unavailable
 
@@ -27,13 +27,22 @@ class Batcher(Generic[T]):
     """Gathers items and hands them over in batches, one batch at a time.
 
     `work` must deal with every item that it is given, whatever happens. Closing it deals with what is
-    left first.
+    left first; aborting it gives what is left to `forsake`.
     """
 
-    def __init__(self, name: str, work: Callable[[Sequence[T]], Awaitable[None]], count_max: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[Sequence[T]], Awaitable[None]],
+        count_max: int,
+        *,
+        forsake: Callable[[T], None] = lambda item: None,
+    ) -> None:
         self._name = name
         self._work = work
         self._count_max = count_max
+        self._forsake = forsake
+        self._in_hand: Sequence[T] = ()
         self._items: deque[T] = deque()
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
@@ -49,7 +58,10 @@ class Batcher(Generic[T]):
         self._task = asyncio.create_task(self._run(), name=f"sagaflow {self._name}")
 
     def put(self, item: T) -> None:
-        """Add an item."""
+        """Add an item; when nobody works any more it is forsaken."""
+        if self._task is not None and self._task.done():
+            self._forsake(item)
+            return
         self._items.append(item)
         self._arrived.set()
         if len(self._items) >= self._count_max:
@@ -67,10 +79,14 @@ class Batcher(Generic[T]):
             await asyncio.wait([self._task])
 
     async def abort(self) -> None:
-        """Stop at once; what is left is forgotten."""
+        """Stop at once."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        for item in [*self._in_hand, *self._items]:
+            self._forsake(item)
+        self._in_hand = ()
+        self._items.clear()
 
     async def _run(self) -> None:
         while True:
@@ -86,14 +102,22 @@ class Batcher(Generic[T]):
                 await self._deal_with(batch)
 
     async def _deal_with(self, batch: Sequence[T]) -> None:
+        self._in_hand = batch
         try:
             await self._work(batch)
+            self._in_hand = ()
         except Exception:  # a bug must not stop what comes after it
             log.exception("%s: a batch of %d was not dealt with", self._name, len(batch))
 
 
-async def until_available(what: str, call: Callable[[], Awaitable[R]]) -> R:
-    """Call until the server answers, with a growing random delay; the first failure and every tenth is logged."""
+async def until_available(what: str, call: Callable[[], Awaitable[R]], *, but: type[Unavailable] | None = None) -> R:
+    """Call until the server answers, with a growing random delay; the first failure and every tenth is logged.
+
+    A failure of the kind `but` is not waited out.
+    """
+
+    def is_waited_out(error: BaseException) -> bool:
+        return isinstance(error, Unavailable) and (but is None or not isinstance(error, but))
 
     def warn(state: RetryCallState) -> None:
         if state.attempt_number % 10 == 1 and state.outcome is not None:
@@ -102,7 +126,7 @@ async def until_available(what: str, call: Callable[[], Awaitable[R]]) -> R:
     retrying = AsyncRetrying(
         stop=stop_never,
         wait=wait_random_exponential(multiplier=0.05, max=RETRY_DELAY_SECONDS_MAX),
-        retry=retry_if_exception_type(Unavailable),
+        retry=retry_if_exception(is_waited_out),
         before_sleep=warn,
         reraise=True,
     )

@@ -18,13 +18,13 @@ from sagaflow.definitions import ids, payloads
 from sagaflow.definitions.limits import KEY_LENGTH_MAX
 from sagaflow.definitions.messages import CancelRequest, Notice, OutcomeRequest, Reply, Request, StartRequest
 from sagaflow.definitions.ports import Address, QueueKind, SagaStore, Transport
-from sagaflow.definitions.records import INPUT_STEP, Due, Payload, PayloadKind, SagaRecord, Watcher
+from sagaflow.definitions.records import INPUT_STEP, NO_PROCESS, Due, Payload, PayloadKind, SagaRecord, Watcher
 from sagaflow.definitions.saga import Replies, Saga
 from sagaflow.errors import DefinitionError, PayloadError, SagaNotFound, Unavailable
 from sagaflow.runners.commands import SagaCode, StoredPayloads
 from sagaflow.runners.engine import Engine, ReplyArrived, Start, Woken, first_turn, same_or_conflict
 from sagaflow.runners.intake import Intake
-from sagaflow.runners.operator import NO_PROCESS, Operator
+from sagaflow.runners.operator import Operator
 from sagaflow.runners.outbox import Outbox
 from sagaflow.runners.receipts import Receipt
 from sagaflow.runners.requests import Requests, Standing
@@ -137,6 +137,7 @@ class Coordinator:
             outbox=self._outbox,
             watches=self._watches,
             expect=self._upkeep.expect,
+            put_aside=lambda reply, reason, receipt: self._replies.put_aside(reply, reason, receipt),
         )
         self._requests = Requests(self._outbox, start=self._start_for, watch=self._watch_for, cancel=self._cancel_for)
         self._answers: Intake[Notice] = self._intake(Notice, QueueKind.ANSWERS, str(self._process), self._noticed)
@@ -144,6 +145,7 @@ class Coordinator:
         self._replies: Intake[Reply] = self._intake(Reply, QueueKind.REPLIES, self.name, self._replied)
         self._closing = AsyncExitStack()
         self._entered = False
+        self._all_sent = False
 
     async def __aenter__(self) -> Self:
         if self._entered:
@@ -153,14 +155,14 @@ class Coordinator:
             await self._store.check()
             await stack.enter_async_context(self._transport)
             await self._store.add_plans(list(self._code.plans.values()))
-            self._outbox.open()
+            stack.push_async_callback(self._give_up_lease)
             stack.push_async_callback(self._outbox.abort)
             self._engine.inputs.open()
             stack.push_async_callback(self._engine.inputs.abort)
             self._watches.open()
             stack.push_async_callback(self._watches.close)
             await self._upkeep.open()
-            stack.push_async_callback(self._give_up_lease)
+            stack.push_async_callback(self._upkeep.close)
             for intake in (self._answers, self._asked, self._replies):
                 await intake.open(PREFETCH)
                 stack.push_async_callback(intake.close)
@@ -180,15 +182,16 @@ class Coordinator:
             async with asyncio.timeout(GRACE_SECONDS):
                 await self._engine.inputs.close()
                 await self._outbox.close()
+                self._all_sent = True
         except TimeoutError:
             log.warning("stopped before all was sent; another process sends it again")
         await self._requests.close()
         await self._answers.stop()
 
     async def _give_up_lease(self) -> None:
-        unsent = len(self._outbox) > 0 or not self._transport.durable
+        resend = not (self._all_sent and self._transport.durable)
         try:
-            await self._store.drop_lease(self.name, self._process, resend=unsent)
+            await self._store.drop_lease(self.name, self._process, resend=resend)
         except Unavailable as error:
             log.warning("the lease is not given back (%s); it lapses by itself", error)
 
@@ -288,6 +291,10 @@ class Coordinator:
         if not 0 < len(key) <= KEY_LENGTH_MAX or not key.isprintable():
             raise PayloadError(f"{key[:50]!r} cannot be a key; use 1 to {KEY_LENGTH_MAX} printable characters")
         saga_id = ids.new_id()
+        try:
+            trace = ids.new_traceparent() if traceparent is None else ids.child_traceparent(traceparent)
+        except ValueError as error:
+            raise PayloadError(str(error)) from error
         record = SagaRecord(
             saga_id=saga_id,
             saga=saga.name,
@@ -295,7 +302,7 @@ class Coordinator:
             coordinator=self.name,
             plan_hash=saga.plan.hash,
             secret=ids.new_secret(),
-            traceparent=ids.new_traceparent() if traceparent is None else ids.child_traceparent(traceparent),
+            traceparent=trace,
             input_digest=payloads.digest(encoded),
             version=0,
             state=initial(saga.plan),

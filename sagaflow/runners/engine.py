@@ -18,11 +18,10 @@ from sagaflow.core.events import Event, Failed, Refused, Started, Succeeded, Uns
 from sagaflow.core.plan import Plan
 from sagaflow.core.state import SETTLED, SagaStatus
 from sagaflow.definitions import ids
-from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
-from sagaflow.definitions.messages import ErrorInfo, Notice, Reply, ReplyOutcome, printable, write
+from sagaflow.definitions.messages import ErrorInfo, Notice, Reply, ReplyOutcome, write
 from sagaflow.definitions.ports import Address, Letter, QueueKind, SagaStore, StoreTransaction
-from sagaflow.definitions.records import Change, Payload, PutAside, SagaRecord, Watcher
-from sagaflow.errors import ConflictError
+from sagaflow.definitions.records import NO_PROCESS, Change, Payload, SagaRecord, Watcher
+from sagaflow.errors import ConflictError, Locked, Unavailable
 from sagaflow.runners.batches import Batcher, until_available
 from sagaflow.runners.commands import SagaCode, StoredPayloads, make_letters
 from sagaflow.runners.outbox import Outbox
@@ -36,6 +35,7 @@ INPUTS_BATCH_MAX = 200
 
 RETRY_AFTER_SECONDS_MAX = 24 * 3600.0
 UNSERVED_RETRY_SECONDS = 10.0
+LOCKED_RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,8 @@ class _Batch:
     """What one transaction gathers, to be acted upon once it is committed."""
 
     letters: list[Letter] = field(default_factory=list)
-    aside: list[PutAside] = field(default_factory=list)
+    strays: list[tuple[ReplyArrived, str]] = field(default_factory=list)
+    """Replies that must not count, and why."""
     settled: dict[UUID, SagaStatus] = field(default_factory=dict)
     wake_after_seconds: list[float] = field(default_factory=list)
     watchers: Sequence[Watcher] = ()
@@ -96,7 +97,7 @@ class Engine:
     """Deals with inputs in batches.
 
     `name` is the coordinator's, `process` this process's identity; `expect` is told in how many seconds a
-    saga has to be looked at again.
+    saga has to be looked at again; `put_aside` keeps a reply that must not count, with the reason.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Engine:
         outbox: Outbox,
         watches: Watches,
         expect: Callable[[float], None],
+        put_aside: Callable[[Reply, str, Receipt], None],
     ) -> None:
         self._name = name
         self._process = process
@@ -119,39 +121,42 @@ class Engine:
         self._outbox = outbox
         self._watches = watches
         self._expect = expect
+        self._put_aside = put_aside
         self._plans: dict[str, Plan] = dict(code.plans)
-        self.inputs: Batcher[Input] = Batcher("engine", self._work, INPUTS_BATCH_MAX)
+        self.inputs: Batcher[Input] = Batcher("engine", self._work, INPUTS_BATCH_MAX, forsake=_forsake)
 
-    async def _work(self, inputs: Sequence[Input]) -> None:
+    async def _work(self, inputs: Sequence[Input], *, again: bool = False) -> None:
+        """One transaction; `again` says that one for these inputs may have been committed before."""
         await self._outbox.has_room()
-        attempts = itertools.count()
+        before = itertools.count(int(again))
         try:
-            batch = await until_available("the store", lambda: self._with_plans(inputs, again=next(attempts) > 0))
-            await self._put_aside(batch.aside)
+            batch = await until_available(
+                "the store", lambda: self._with_plans(inputs, again=next(before) > 0), but=Locked
+            )
         except Exception as error:  # noqa: BLE001  # a batch shares no fate: find the one that is at fault
-            if len(inputs) > 1:
-                log.warning("a batch of %d cannot be dealt with as one: %r", len(inputs), error)
-                for one in inputs:
-                    await self._work([one])
+            if len(inputs) == 1:
+                self._give_up(inputs[0], error)
                 return
-            await self._give_up(inputs[0], error)
+            log.warning("a batch of %d cannot be dealt with as one: %r", len(inputs), error)
+            for one in inputs:
+                await self._work([one], again=True)
             return
         self._act(inputs, batch)
 
-    async def _give_up(self, one: Input, error: Exception) -> None:
+    def _give_up(self, one: Input, error: Exception) -> None:
+        if isinstance(error, Locked):
+            asyncio.get_running_loop().call_later(LOCKED_RETRY_SECONDS, self.inputs.put, one)
+            return
         match one:
             case Start():
-                if not one.accepted.done():
-                    one.accepted.set_exception(error)
+                _refuse(one, error)
             case ReplyArrived():
                 log.error("a reply for saga %s cannot be dealt with", one.saga_id, exc_info=error)
-                await self._put_aside([self._aside(one.reply, f"{type(error).__qualname__}: {error}")])
-                one.receipt.done()
+                self._put_aside(one.reply, f"{type(error).__qualname__}: {error}", one.receipt)
             case Woken():
                 log.error("saga %s cannot be woken; it is tried again later", one.saga_id, exc_info=error)
 
     async def _transact(self, inputs: Sequence[Input], *, again: bool) -> _Batch:
-        """One transaction. The one before may have been committed although it seemed to fail; `again` says so."""
         batch = _Batch()
         async with self._store.transaction() as tx:
             await self._begin(tx, [one for one in inputs if isinstance(one, Start)], batch)
@@ -166,10 +171,6 @@ class Engine:
                 self._plans[plan.hash] = plan
             return await self._transact(inputs, again=again)
 
-    async def _put_aside(self, messages: Sequence[PutAside]) -> None:
-        if messages:
-            await until_available("the store", lambda: self._store.put_aside(messages))
-
     def _act(self, inputs: Sequence[Input], batch: _Batch) -> None:
         """The transaction is committed: tell everybody."""
         for start, record in batch.accepted:
@@ -177,7 +178,11 @@ class Engine:
         if batch.wake_after_seconds:
             self._expect(min(batch.wake_after_seconds))
         self.tell(batch.settled, batch.watchers)
-        self._outbox.put(batch.letters, [one.receipt for one in inputs if isinstance(one, ReplyArrived)])
+        for stray, reason in batch.strays:
+            self._put_aside(stray.reply, reason, stray.receipt)
+        strays = {id(stray) for stray, _ in batch.strays}
+        taken = [one.receipt for one in inputs if isinstance(one, ReplyArrived) and id(one) not in strays]
+        self._outbox.put(batch.letters, taken)
 
     def tell(self, settled: Mapping[UUID, SagaStatus], watchers: Sequence[Watcher]) -> None:
         """Tell those who wait for sagas, here and elsewhere, that these have ended or are stuck."""
@@ -223,11 +228,14 @@ class Engine:
         if unknown:
             raise _UnknownPlans(sorted(unknown))
         turns = {record.saga_id: Turn(record, self._plans[record.plan_hash], tx.now) for record in records}
+        for turn in turns.values():
+            if turn.record.owner in (None, NO_PROCESS):
+                turn.begin_time()
         for saga_id, happened in by_saga.items():
             for one in happened:
                 self._take(turns.get(saga_id), one, batch)
-        if again:
-            for turn in turns.values():
+        for turn in turns.values():
+            if again or turn.record.owner != self._process:  # it may never have gone out
                 turn.send_again()
         batch.letters.extend(await self._all_letters(tx, turns))
         for turn in turns.values():
@@ -242,12 +250,10 @@ class Engine:
             case Woken():
                 if turn is not None:
                     turn.wake(self.origin)
-                    if one.resend:
-                        turn.send_again()
             case ReplyArrived():
                 reason = "no saga has this id" if turn is None else why_foreign(turn, one.reply)
                 if turn is None or reason is not None:
-                    batch.aside.append(self._aside(one.reply, reason or ""))
+                    batch.strays.append((one, reason or ""))
                 else:
                     apply_reply(turn, one.reply)
 
@@ -276,23 +282,30 @@ class Engine:
             if status is SagaStatus.STUCK and status is not turn.record.status:
                 log.error("saga %s (%s) is stuck: a person has to decide", turn.record.saga_id, turn.record.saga)
 
-    def _aside(self, reply: Reply, reason: str) -> PutAside:
-        source = str(Address(QueueKind.REPLIES, self._name))
-        log.error("a reply is put aside: %s", printable(reason))
-        return PutAside(source, reason, write(reply)[:PUT_ASIDE_BYTES_MAX])
-
 
 def _notice(watcher: Watcher, status: SagaStatus) -> Letter:
     return Letter(Address(QueueKind.ANSWERS, watcher.address), write(Notice(saga_id=watcher.saga_id, status=status)))
 
 
 def _accept(start: Start, record: SagaRecord) -> None:
-    if start.accepted.done():
-        return  # who asked has gone
     try:
-        start.accepted.set_result(same_or_conflict(start, record))
+        same = same_or_conflict(start, record)
     except ConflictError as error:
+        _refuse(start, error)
+        return
+    if not start.accepted.done():  # otherwise who asked has gone
+        start.accepted.set_result(same)
+
+
+def _refuse(start: Start, error: Exception) -> None:
+    if not start.accepted.done():
         start.accepted.set_exception(error)
+
+
+def _forsake(one: Input) -> None:
+    """The coordinator stops; replies come again elsewhere, and sagas are woken there."""
+    if isinstance(one, Start):
+        _refuse(one, Unavailable("the coordinator has stopped before the saga was started; start it again"))
 
 
 def first_turn(start: Start, tx: StoreTransaction, origin: str) -> Turn:

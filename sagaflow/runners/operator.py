@@ -25,7 +25,7 @@ from sagaflow.core.state import OPEN, OpStatus, SagaStatus, by_name
 from sagaflow.definitions import payloads
 from sagaflow.definitions.limits import REASON_LENGTH_MAX
 from sagaflow.definitions.ports import SagaStore
-from sagaflow.definitions.records import SagaRecord, Watcher
+from sagaflow.definitions.records import NO_PROCESS, SagaRecord, Watcher
 from sagaflow.errors import NotPossible, SagaNotFound
 from sagaflow.runners.turns import Turn
 
@@ -34,9 +34,6 @@ StepEvent = RetryRequested | SkipRequested | ReplyGiven
 Tell = Callable[[UUID, SagaStatus, Sequence[Watcher]], None]
 
 _DONE_TO_STEP = {RetryRequested: "retried", SkipRequested: "skipped", ReplyGiven: "given this reply"}
-
-NO_PROCESS = UUID(int=0)
-"""The owner of what no coordinator has in flight yet."""
 
 
 class Operator:

@@ -1,25 +1,25 @@
 """The outbox of a process: messages that are committed, on their way to the broker.
 
-It is memory only. What it holds when the process dies is known to the store, and another process sends it
-again when the lease lapses.
+Each address has a lane of its own, so that a queue which takes nothing holds up no other. The outbox is
+memory only: what it holds when the process dies is known to the store, and another process sends it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
 
-from sagaflow.definitions.ports import Letter, Transport
+from sagaflow.definitions.ports import Address, Letter, QueueKind, Transport
 from sagaflow.runners.batches import Batcher, until_available
 from sagaflow.runners.receipts import Receipt
 
-LETTERS_BATCH_MAX = 1_000
+LETTERS_BATCH_MAX: Final = 1_000
+LETTERS_WAITING_MAX: Final = 10_000
+"""How many letters may wait before the process takes no more work."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Parcel:
-    letters: Sequence[Letter]
-    receipts: Sequence[Receipt]
+ANSWERS: Final = "answers"
+"""The lane of all answers: their queues come and go with processes, and none can hold up another."""
 
 
 class Outbox:
@@ -27,36 +27,76 @@ class Outbox:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._parcels: Batcher[_Parcel] = Batcher("outbox", self._publish, LETTERS_BATCH_MAX)
-
-    def __len__(self) -> int:
-        return len(self._parcels)
-
-    def open(self) -> None:
-        """Begin to publish."""
-        self._parcels.open()
+        self._lanes: dict[Address | str, Batcher[_Sealed]] = {}
+        self._waiting = 0
+        self._room = asyncio.Event()
+        self._room.set()
 
     def put(self, letters: Sequence[Letter], receipts: Sequence[Receipt] = ()) -> None:
         """Publish letters, then mark the receipts as done."""
-        if letters or receipts:
-            self._parcels.put(_Parcel(letters, receipts))
+        parcel = _Parcel(len(letters), receipts)
+        for letter in letters:
+            self._lane(letter.to).put(_Sealed(letter, parcel.one_confirmed))
+        self._waiting += len(letters)
+        if self._waiting >= LETTERS_WAITING_MAX:
+            self._room.clear()
 
     async def has_room(self) -> None:
         """Wait while the broker does not keep up."""
-        await self._parcels.has_room()
+        await self._room.wait()
 
     async def close(self) -> None:
         """Publish what is left, then stop."""
-        await self._parcels.close()
+        await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
 
     async def abort(self) -> None:
-        """Stop at once."""
-        await self._parcels.abort()
+        """Stop at once; what is left is forgotten here."""
+        for lane in self._lanes.values():
+            await lane.abort()
 
-    async def _publish(self, parcels: Sequence[_Parcel]) -> None:
-        letters = [letter for parcel in parcels for letter in parcel.letters]
-        if letters:
-            await until_available("publishing", lambda: self._transport.publish(letters))
-        for parcel in parcels:
-            for receipt in parcel.receipts:
-                receipt.done()
+    def _lane(self, address: Address) -> Batcher[_Sealed]:
+        key = ANSWERS if address.kind is QueueKind.ANSWERS else address
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Batcher(f"outbox {key}", self._publish, LETTERS_BATCH_MAX)
+            lane.open()
+        return lane
+
+    async def _publish(self, sealed: Sequence[_Sealed]) -> None:
+        letters = [one.letter for one in sealed]
+        await until_available("publishing", lambda: self._transport.publish(letters))
+        for one in sealed:
+            one.confirmed()
+        self._waiting -= len(sealed)
+        if self._waiting < LETTERS_WAITING_MAX:
+            self._room.set()
+
+
+class _Sealed:
+    """A letter, and whom to tell when the broker has it."""
+
+    __slots__ = ("confirmed", "letter")
+
+    def __init__(self, letter: Letter, confirmed: Callable[[], None]) -> None:
+        self.letter = letter
+        self.confirmed = confirmed
+
+
+class _Parcel:
+    """Letters that were put together: with the last of them the receipts are given."""
+
+    def __init__(self, letters: int, receipts: Sequence[Receipt]) -> None:
+        self._left = letters
+        self._receipts = receipts
+        if not letters:
+            self._give_receipts()
+
+    def one_confirmed(self) -> None:
+        """The broker has one more."""
+        self._left -= 1
+        if not self._left:
+            self._give_receipts()
+
+    def _give_receipts(self) -> None:
+        for receipt in self._receipts:
+            receipt.done()

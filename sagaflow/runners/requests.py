@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final
@@ -23,6 +24,8 @@ from sagaflow.runners.batches import until_available
 from sagaflow.runners.outbox import Outbox
 from sagaflow.runners.receipts import Receipt
 from sagaflow.runners.tasks import Tasks
+
+log = logging.getLogger("sagaflow.coordinator")
 
 ANSWER_ERRORS: Final[Mapping[type[SagaflowError], AnswerError]] = {
     ConflictError: AnswerError.CONFLICT,
@@ -66,6 +69,9 @@ class Requests:
             answer = Answer(request_id=request.request_id, saga_id=saga_id, status=status)
         except tuple(ANSWER_ERRORS) as error:
             answer = Answer(request_id=request.request_id, error=ANSWER_ERRORS[type(error)], message=str(error))
+        except Exception:  # whatever it is, a request must be answered, or it would come again for ever
+            log.exception("a request failed")
+            answer = Answer(request_id=request.request_id, error=AnswerError.INVALID, message="the request failed")
         address = Address(QueueKind.ANSWERS, request.reply_to)
         self._outbox.put([Letter(address, write(answer))], [receipt])
 

@@ -98,8 +98,20 @@ class Turn:
                 event = TimerFired(timer.step, timer.operation, timer.round, timer.attempt)
                 self.apply(event, origin=origin)
 
+    def begin_time(self) -> None:
+        """Nobody has sent what is in flight, so the time of those attempts begins now."""
+        for key, timer in self._timers.items():
+            if timer.step is None:
+                continue
+            step = self.plan.steps[self.plan.index[timer.step]]
+            if by_name(self.plan, self.state)[timer.step].op(timer.operation).status is OpStatus.SENT:
+                fresh = self._after(step.budget(timer.operation).timeout_seconds)
+                self._timers[key] = replace(timer, due_at=max(timer.due_at, fresh))
+
     def send_again(self) -> None:
-        """Send whatever is in flight: whoever sent it first may have died before it did."""
+        """Send whatever is in flight: whoever was to send it may have died before it did."""
+        if self.state.ended:
+            return
         for name, step in by_name(self.plan, self.state).items():
             for operation in Operation:
                 op = step.op(operation)

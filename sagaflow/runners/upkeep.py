@@ -52,7 +52,6 @@ class Upkeep:
 
     async def open(self) -> None:
         """Take the lease, take over what the dead have left, and begin."""
-        await self._store.keep_lease(self._name, self._process, self._lease_seconds)
         await self._take_over()
         self._tasks = [
             asyncio.create_task(self._forever("agenda", self._wake_due), name="sagaflow agenda"),
@@ -84,7 +83,11 @@ class Upkeep:
                 await once()
             except Unavailable as error:
                 log.warning("%s: %s; trying again", what, error)
-                await asyncio.sleep(self._jittered(self._poll_seconds))
+            except Exception:  # a loop that ended would leave a process that only looks alive
+                log.exception("%s failed; trying again", what)
+            else:
+                continue
+            await asyncio.sleep(self._jittered(self._poll_seconds))
 
     async def _wake_due(self) -> None:
         await self._until_next_look()
@@ -121,6 +124,7 @@ class Upkeep:
         await self._take_over()
 
     async def _take_over(self) -> None:
+        await self._store.keep_lease(self._name, self._process, self._lease_seconds)  # not from ourselves
         sagas = await self._store.take_over(self._name)
         if sagas:
             log.warning("took over %d sagas of a process that has died", sagas)

@@ -13,7 +13,7 @@ from uuid import UUID
 from sagaflow.core.state import SETTLED, SagaStatus
 from sagaflow.definitions.ports import SagaStore
 from sagaflow.definitions.records import SagaRecord, Watcher
-from sagaflow.errors import SagaNotFound
+from sagaflow.errors import SagaflowError, SagaNotFound, Unavailable
 from sagaflow.runners.batches import Batcher, until_available
 
 WATCHES_BATCH_MAX = 500
@@ -29,18 +29,17 @@ class Watches:
         self._store = store
         self._address = address
         self._waiting: dict[UUID, list[asyncio.Future[SagaStatus]]] = {}
-        self._new: Batcher[UUID] = Batcher("watches", self._register, WATCHES_BATCH_MAX)
+        self._new: Batcher[UUID] = Batcher("watches", self._register, WATCHES_BATCH_MAX, forsake=self._forsake)
 
     def open(self) -> None:
         """Begin to register waits."""
         self._new.open()
 
     async def close(self) -> None:
-        """Stop; those who still wait are cancelled."""
+        """Stop; those who still wait are told so."""
         await self._new.abort()
-        for futures in self._waiting.values():
-            for future in futures:
-                future.cancel()
+        for saga_id in self._waiting:
+            self._forsake(saga_id)
 
     async def wait(self, saga_id: UUID) -> SagaStatus:
         """The status of the saga once it has ended or is stuck.
@@ -83,7 +82,10 @@ class Watches:
             elif record.status in SETTLED:
                 self.settled(saga_id, record.status)
 
-    def _fail(self, saga_id: UUID, error: SagaNotFound) -> None:
+    def _forsake(self, saga_id: UUID) -> None:
+        self._fail(saga_id, Unavailable("the coordinator has stopped; ask another for the outcome"))
+
+    def _fail(self, saga_id: UUID, error: SagaflowError) -> None:
         for future in self._waiting.get(saga_id, ()):
             if not future.done():
                 future.set_exception(error)

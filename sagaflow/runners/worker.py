@@ -20,7 +20,7 @@ from sagaflow.runners.batches import until_available
 from sagaflow.runners.intake import Intake
 from sagaflow.runners.outbox import Outbox
 from sagaflow.runners.receipts import Receipt
-from sagaflow.runners.tasks import Tasks
+from sagaflow.runners.tasks import Tasks, is_being_cancelled
 
 log = logging.getLogger("sagaflow.worker")
 
@@ -66,7 +66,6 @@ class Worker:
         async with AsyncExitStack() as stack:
             await self._transactions.check()
             await stack.enter_async_context(self._transport)
-            self._outbox.open()
             stack.push_async_callback(self._outbox.abort)
             stack.push_async_callback(self._tasks.cancel)
             for intake in self._intakes:
@@ -115,9 +114,7 @@ class Worker:
     async def _reply_to(self, command: Command) -> Reply:
         step = self._participant.steps.get(command.handler)
         if step is None or not _can(step, command.operation):
-            log.warning(
-                "participant %s does not serve %s of %r", self._participant.name, command.operation, command.handler
-            )
+            log.warning("%s of %s.%s is not served", command.operation, self._participant.name, command.handler)
             return self._reply(command, Verdict(ReplyOutcome.UNSERVED), UNSERVED_RETRY_SECONDS)
         try:
             verdict = await until_available("the participant's database", partial(self._carry_out, step, command))
@@ -128,8 +125,13 @@ class Worker:
         return self._reply(command, verdict)
 
     async def _carry_out(self, step: AnyStep, command: Command) -> Verdict:
-        async with asyncio.timeout(min(HANDLER_BUDGET_SECONDS, command.budget_seconds)):
-            return await self._barrier.carry_out(step, command)
+        try:
+            async with asyncio.timeout(min(HANDLER_BUDGET_SECONDS, command.budget_seconds)):
+                return await self._barrier.carry_out(step, command)
+        except asyncio.CancelledError as error:
+            if is_being_cancelled():
+                raise
+            raise RuntimeError("what the handler waited for was cancelled") from error
 
     def _reply(self, command: Command, verdict: Verdict, retry_after_seconds: float | None = None) -> Reply:
         return Reply(

@@ -44,6 +44,7 @@ from sagaflow.definitions.messages import ErrorInfo
 from sagaflow.definitions.ports import SagaStore
 from sagaflow.definitions.records import (
     INPUT_STEP,
+    NO_PROCESS,
     Change,
     Due,
     JournalEntry,
@@ -548,6 +549,12 @@ class StoreContract:
         (found,) = await store.find([record.saga_id])
         assert (found.status, found.timers, found.wake_at) == (SagaStatus.COMPLETED, (), None)
 
+    async def test_a_saga_that_begins_and_ends_at_once_is_never_on_the_agenda(self, store: SagaStore) -> None:
+        change = happens(new_saga(), STARTED, DONE, wake_at=moment(-1))
+        await insert(store, change)
+        assert [plain(record) for record in await store.find([change.record.saga_id])] == [change.record]
+        assert await claimed(store) == []
+
     async def test_a_saga_that_has_ended_is_not_called_back(self, store: SagaStore) -> None:
         record = await started(store)
         await save(store, happens(record, DONE))
@@ -617,6 +624,23 @@ class StoreContract:
         assert await store.take_over(COORDINATOR) == 0
         assert await store.take_over("another") == 1
         assert await claimed(store, "another") == [other.saga_id]
+
+    async def test_a_saga_is_told_with_the_process_that_has_what_is_in_flight(self, store: SagaStore) -> None:
+        record = await started(store, process=PROCESS)
+        assert await owner(store, record) == PROCESS
+        await save(store, happens(record, NOT_YET), process=OTHER_PROCESS)
+        assert await owner(store, record) == OTHER_PROCESS
+        await resent(store, record, wake_at=None, process=PROCESS)
+        assert await owner(store, record) == PROCESS
+        await store.drop_lease(COORDINATOR, PROCESS, resend=False)
+        assert await owner(store, record) == PROCESS, "it has sent everything"
+
+    async def test_a_saga_whose_process_is_gone_is_nobodys(self, store: SagaStore) -> None:
+        lost, unsent = await started(store, process=PROCESS), await started(store, process=OTHER_PROCESS)
+        await store.keep_lease(COORDINATOR, PROCESS, 0.0)
+        await store.take_over(COORDINATOR)
+        await store.drop_lease(COORDINATOR, OTHER_PROCESS, resend=True)
+        assert {await owner(store, lost), await owner(store, unsent)} <= {None, NO_PROCESS}
 
     async def test_who_ends_with_everything_sent_leaves_nothing_to_do(self, store: SagaStore) -> None:
         await started(store)
@@ -856,7 +880,7 @@ def a_result(record: SagaRecord) -> Payload:
 
 def plain(record: SagaRecord) -> SagaRecord:
     """Without what the store adds."""
-    return replace(record, started_at=None, updated_at=None)
+    return replace(record, owner=None, started_at=None, updated_at=None)
 
 
 def without_nul(text: str) -> str:
@@ -994,6 +1018,12 @@ async def claimed(
 ) -> list[UUID]:
     """The ids of sagas that are due, in their order."""
     return [due.saga_id for due in await store.claim_due(coordinator, limit, hold_seconds)]
+
+
+async def owner(store: SagaStore, record: SagaRecord) -> UUID | None:
+    """The process that has what a saga has in flight."""
+    (found,) = await store.find([record.saga_id])
+    return found.owner
 
 
 async def sooner_or_later_claimed(store: SagaStore) -> list[UUID]:

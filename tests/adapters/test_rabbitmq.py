@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from sagaflow.adapters.rabbitmq import RabbitTransport, connection
 from sagaflow.adapters.rabbitmq.consuming import Consumer
+from sagaflow.adapters.rabbitmq.stream import RabbitDelivery
 from sagaflow.adapters.rabbitmq.topology import ANSWERS_EXPIRE_SECONDS, DELIVERY_LIMIT
 from sagaflow.definitions.ports import Address, Letter, QueueKind, Transport
 from sagaflow.errors import Unavailable
@@ -231,14 +234,19 @@ async def test_after_a_failure_it_can_be_entered(proxy: Proxy, broker_namespace:
 
 
 async def test_nothing_is_left_behind(rabbitmq: Server, broker_namespace: str) -> None:
-    """Neither tasks nor connections."""
+    """Neither connections nor tasks, nor objects that begin tasks when they are collected."""
     before = asyncio.all_tasks()
     async with Proxy(rabbitmq.url) as proxy:
         async with RabbitTransport(proxy.url, namespace=broker_namespace) as transport:
-            await Inbox.at(transport, COMMANDS, acknowledge=False)
-            await transport.publish(letters(COMMANDS, numbered(3)))
+            inbox = await Inbox.at(transport, COMMANDS, acknowledge=False)
+            await transport.publish(letters(COMMANDS, ["x"]))
+            await inbox.until_count(1)
+            proxy.cut()
+            await inbox.until_count(2)
         await until(lambda: not proxy.lines())
     await until(lambda: asyncio.all_tasks() == before)
+    gc.collect()
+    assert asyncio.all_tasks() == before
 
 
 async def test_heartbeats_cannot_be_switched_off() -> None:
@@ -637,6 +645,21 @@ async def until_consumed(operator: Operator, address: Address) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_a_channel_that_the_broker_closes_is_opened_again(
+    transport: RabbitTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it does when a delivery is not acknowledged for half an hour."""
+    inbox = await Inbox.at(transport, COMMANDS, acknowledge=False)
+    await transport.publish(letters(COMMANDS, ["x"]))
+    await inbox.until_count(1)
+    (delivery,) = inbox.deliveries
+    assert isinstance(delivery, RabbitDelivery)
+    await delivery._message.channel.basic_ack(delivery_tag=1_000)  # which the broker takes for a grave mistake
+    await inbox.until_count(2)
+    assert inbox.texts == ["x", "x"]
+    assert "commands.inventory is not consumed at present: PRECONDITION_FAILED - unknown delivery tag" in caplog.text
+
+
 async def test_consumption_waits_for_what_is_in_its_way(
     transport: RabbitTransport, operator: Operator, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -711,6 +734,26 @@ async def test_no_bound_is_no_prefetch(transport: RabbitTransport) -> None:
 
 
 # A broker that comes and goes.
+
+
+async def test_a_reason_is_logged_once(
+    transport: RabbitTransport, proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often the broker cannot be reached; and the end of that is logged, too."""
+    caplog.set_level(logging.DEBUG, LOGGER)
+
+    def count(purpose: str, part: str, level: int) -> int:
+        found = [record.getMessage() for record in caplog.records if record.name == LOGGER and record.levelno == level]
+        return sum(line.startswith(f"the {purpose} connection to RabbitMQ") and part in line for line in found)
+
+    await proxy.refuse()
+    for purpose in ("publishing", "consuming"):
+        await until(partial(lambda purpose: count(purpose, "cannot be reached", logging.DEBUG) > 1, purpose))
+    await proxy.listen()
+    for purpose in ("publishing", "consuming"):
+        await until(partial(lambda purpose: count(purpose, "was made again after", logging.INFO) == 1, purpose))
+        assert count(purpose, "was lost", logging.WARNING) == 1
+        assert count(purpose, "cannot be reached", logging.WARNING) == 1
 
 
 @pytest.mark.parametrize("how", ["restart", "kill"])

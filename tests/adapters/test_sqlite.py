@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from stat import S_IMODE
@@ -22,7 +23,10 @@ from sagaflow.errors import SchemaError, Unavailable
 from tests.adapters.sqlite_sagas import new_saga
 
 DEADLINE_SECONDS = 20.0
-ENDLESS = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+COUNT_TO = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT {}) SELECT max(i) FROM n"
+LONG = COUNT_TO.format(10**6)
+ENDLESS = COUNT_TO.format(10**9)
+"""It takes minutes, so that a test that waits for it fails; and ends, so that the run does."""
 
 
 @pytest.fixture
@@ -172,7 +176,7 @@ async def test_a_connection_is_of_no_use_after_its_transaction(database: SqliteD
 async def test_a_second_transaction_of_one_task_is_refused_rather_than_waited_for_for_ever(
     database: SqliteDatabase, path: Path
 ) -> None:
-    async with SqliteDatabase(path) as other, database.transaction():
+    async with SqliteDatabase(path) as other, asyncio.timeout(DEADLINE_SECONDS), database.transaction():
         with pytest.raises(RuntimeError, match="has a transaction open on it already"):
             async with other.transaction():
                 pass
@@ -288,13 +292,31 @@ async def test_a_statement_that_is_about_to_begin_when_it_is_cancelled_does_not_
         await create_table(database, "usable")
 
 
+async def test_a_transaction_that_is_cancelled_twice_is_rolled_back_all_the_same(database: SqliteDatabase) -> None:
+    called, cancelled = threading.Event(), threading.Event()
+
+    def run(_: sqlite3.Connection) -> None:
+        called.set()
+        cancelled.wait(DEADLINE_SECONDS)
+
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        task = asyncio.create_task(add_and(database, lambda connection: connection.call(run)))
+        await asyncio.to_thread(called.wait, DEADLINE_SECONDS)
+        while not task.done():  # the second meets it where it waits for the thread to roll back
+            task.cancel()
+            await asyncio.sleep(0)
+        cancelled.set()
+        await create_table(database, "usable")
+    assert await rows(database) == []
+
+
 async def test_of_two_statements_only_the_cancelled_one_is_interrupted(database: SqliteDatabase) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), database.snapshot() as connection:
         endless = asyncio.create_task(connection.fetchval(ENDLESS))
-        waiting = asyncio.create_task(connection.fetchval("SELECT 1"))
+        waiting = asyncio.create_task(connection.fetchval(LONG))
         await asyncio.sleep(0)
         endless.cancel()
-        assert await waiting == 1
+        assert await waiting == 10**6
         assert endless.cancelled()
 
 
@@ -403,7 +425,26 @@ async def test_a_database_that_is_closed_under_a_transaction_rolls_it_back(path:
         assert await connection.fetch("SELECT name FROM sqlite_schema") == []
 
 
+async def test_a_new_file_in_which_somebody_writes_is_waited_for(path: Path) -> None:
+    """SQLite itself does not wait there: a file that is not yet in WAL mode cannot be put into it now."""
+    other = sqlite3.connect(path, isolation_level=None)
+    with closing(other):
+        other.execute("CREATE TABLE business (row TEXT NOT NULL)")
+        other.execute("BEGIN IMMEDIATE")
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            opening = asyncio.create_task(open_store(path))
+            done, _ = await asyncio.wait({opening}, timeout=0.05)
+            assert not done
+            other.execute("COMMIT")
+            await opening
+
+
+async def test_those_who_open_a_new_file_at_the_same_time_make_its_tables_once(path: Path) -> None:
+    await asyncio.gather(*(open_store(path) for _ in range(5)))
+
+
 async def test_a_path_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
     with pytest.raises(Unavailable, match="it is a folder; give the path of a file"):
         await open_store(tmp_path)
     with pytest.raises(Unavailable, match=r"the folder .*nowhere does not exist; make it first"):
@@ -411,6 +452,7 @@ async def test_a_path_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="there is no such file"):
         await open_store(tmp_path / "sagas.db", create=False)
     assert files(tmp_path) == []
+    assert set(threading.enumerate()) == before
 
 
 async def test_a_new_file_is_for_its_user_alone_and_an_old_one_stays_as_it_is(path: Path) -> None:

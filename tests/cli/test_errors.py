@@ -154,6 +154,11 @@ def test_the_demo_needs_the_servers_that_it_was_given(sagaflow: Sagaflow, rabbit
     expect_one_line(said, "127.0.0.1", "is it running, and is the URL right?")
 
 
+def test_the_demo_says_that_a_url_is_none(sagaflow: Sagaflow, rabbitmq: Server) -> None:
+    said = sagaflow("demo", "--postgres", f"postgresql://me:{SECRET}@[::1/shop", "--rabbitmq", rabbitmq.url)
+    expect_one_line(said, "the URL of the database is not understood")
+
+
 def test_the_demo_needs_both_servers(sagaflow: Sagaflow) -> None:
     said = sagaflow("demo", "--postgres", f"postgresql://me:{SECRET}@localhost/shop")
     expect_one_line(said, "Missing argument: --rabbitmq", code=2)

@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tenacity import (
     retry_if_exception,
@@ -76,6 +76,7 @@ def test_by_default_every_error_is_retried_for_ever(error: Exception) -> None:
     assert DEFAULT_RETRY.delay_seconds(1_000_000, error) is not None
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10_000))
 def test_the_default_delay_is_random_within_a_bound_that_grows_to_30_seconds(attempt: int) -> None:
     delay = DEFAULT_RETRY.delay_seconds(attempt, OSError())

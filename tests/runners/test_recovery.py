@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
 from typing import Any
 
 from sagaflow import SagaStatus
 from sagaflow.core.state import OpStatus
-from sagaflow.definitions.ports import Address, Delivery, Letter, StoreTransaction, Subscription, Transport
-from sagaflow.errors import Unavailable
+from tests.runners.faults import CommitsInDoubt, Unreliable, die
 from tests.runners.world import (
     DEADLINE_SECONDS,
     Trip,
@@ -21,56 +18,6 @@ from tests.runners.world import (
     until,
     until_status,
 )
-
-
-class Unreliable:
-    """Passes everything on to a transport, but its publishing can be made to fail."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self.failures = 0
-        self.deaf = False
-
-    async def __aenter__(self) -> Unreliable:
-        await self._transport.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self._transport.__aexit__(*exc_info)
-
-    @property
-    def durable(self) -> bool:
-        return self._transport.durable
-
-    async def publish(self, letters: Sequence[Letter]) -> None:
-        if self.deaf:
-            await asyncio.Event().wait()
-        if self.failures:
-            self.failures -= 1
-            raise Unavailable("the test cut the line")
-        await self._transport.publish(letters)
-
-    async def subscribe(self, address: Address, receive: Callable[[Delivery], None], *, prefetch: int) -> Subscription:
-        return await self._transport.subscribe(address, receive, prefetch=prefetch)
-
-
-class CommitsInDoubt:
-    """Passes everything on to a store, but now and then says that a commit failed which did not."""
-
-    def __init__(self, store: Any) -> None:
-        self._store = store
-        self.doubts = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[StoreTransaction]:
-        async with self._store.transaction() as tx:
-            yield tx
-        if self.doubts:
-            self.doubts -= 1
-            raise Unavailable("the connection was lost during COMMIT")
 
 
 async def test_publishing_that_fails_is_tried_until_it_succeeds(world: World) -> None:
@@ -173,12 +120,3 @@ async def test_several_coordinators_and_workers_share_the_work_and_nothing_is_do
     store = await world.store()
     for run in runs:
         await check_journal(store, run.saga_id)
-
-
-async def die(coordinator: Any) -> None:
-    """Stop everything of a coordinator without a word, as SIGKILL would."""
-    await coordinator._upkeep.close()
-    for part in (coordinator._engine.inputs, coordinator._outbox):
-        await part.abort()
-    for intake in (coordinator._asked, coordinator._replies):
-        await intake.stop()

@@ -78,14 +78,14 @@ SELECT id FROM written;
 -- name: find_by_key
 -- The sagas of these keys.
 SELECT id, saga, key, coordinator, plan_hash, secret, traceparent, input_digest, version, state::text AS state,
-    timers::text AS timers, wake_at, started_at, updated_at
+    timers::text AS timers, wake_at, owner, started_at, updated_at
 FROM sagaflow.saga
 WHERE (key, saga) IN (SELECT * FROM unnest($1::text[], $2::text[]))
 ORDER BY id;
 
 -- name: find
 SELECT id, saga, key, coordinator, plan_hash, secret, traceparent, input_digest, version, state::text AS state,
-    timers::text AS timers, wake_at, started_at, updated_at
+    timers::text AS timers, wake_at, owner, started_at, updated_at
 FROM sagaflow.saga
 WHERE id = ANY($1::uuid[])
 ORDER BY id;
@@ -93,7 +93,7 @@ ORDER BY id;
 -- name: load
 -- The same, locked in the order of their ids.
 SELECT id, saga, key, coordinator, plan_hash, secret, traceparent, input_digest, version, state::text AS state,
-    timers::text AS timers, wake_at, started_at, updated_at
+    timers::text AS timers, wake_at, owner, started_at, updated_at
 FROM sagaflow.saga
 WHERE id = ANY($1::uuid[])
 ORDER BY id
@@ -102,7 +102,7 @@ FOR NO KEY UPDATE;
 -- name: list_all
 -- The latest sagas of a name, a key and some statuses; null does not restrict.
 SELECT id, saga, key, coordinator, plan_hash, secret, traceparent, input_digest, version, state::text AS state,
-    timers::text AS timers, wake_at, started_at, updated_at
+    timers::text AS timers, wake_at, owner, started_at, updated_at
 FROM sagaflow.saga
 WHERE ($1::text IS NULL OR saga = $1)
     AND ($2::text IS NULL OR key = $2)
@@ -113,7 +113,7 @@ LIMIT $4;
 -- name: list_open
 -- The same for statuses of sagas that have not ended: however many have, only the others are looked at.
 SELECT id, saga, key, saga.coordinator, plan_hash, secret, traceparent, input_digest, version,
-    state::text AS state, timers::text AS timers, wake_at, started_at, updated_at
+    state::text AS state, timers::text AS timers, wake_at, owner, started_at, updated_at
 FROM sagaflow.agenda JOIN sagaflow.saga ON saga.id = agenda.saga_id
 WHERE ($1::text IS NULL OR saga = $1)
     AND ($2::text IS NULL OR key = $2)

@@ -6,7 +6,7 @@ from typing import Final
 
 import asyncpg
 
-from sagaflow.errors import SagaflowError, SchemaError, Unavailable
+from sagaflow.errors import Locked, SagaflowError, SchemaError, Unavailable
 
 DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 """All that the driver raises. OSError stands for the network and, since Python 3.11, for TimeoutError."""
@@ -16,6 +16,10 @@ _UNAVAILABLE_CLASSES: Final = (
     "53",  # the server is out of something
     "57P",  # it is stopping, starting or was crashed, or dropped the connection or the database
 )
+_LOCKED: Final = {
+    "40P01",  # deadlock
+    "55P03",  # a lock was not to be had in time
+}
 _UNAVAILABLE: Final = {
     "25P03",  # the transaction was idle for too long, and the connection was closed for it
     "28000",  # this role may not connect
@@ -23,8 +27,6 @@ _UNAVAILABLE: Final = {
     "3D000",  # no such database
     "40001",  # could not be serialised
     "40003",  # it is not known whether the statement was done
-    "40P01",  # deadlock
-    "55P03",  # a lock was not to be had in time
     "57014",  # the statement took too long
 }
 READ_ONLY: Final = "25006"
@@ -48,21 +50,23 @@ def explain(error: Exception, *, lost: bool = False, where: str = "PostgreSQL", 
         where: which server, as it may be shown.
         mend: what to do if the tables are not as they should be.
     """
-    if is_unavailable(error):
+    state = (error.sqlstate or "") if isinstance(error, asyncpg.PostgresError) else ""
+    if state in _LOCKED:
+        return Locked(f"{where}: {_one_line(error)}")
+    if _is_unavailable(error, state):
         return Unavailable(f"{where}: {_one_line(error)}")
     if lost:
-        return Unavailable(f"{where}: the connection was lost ({_one_line(error)})")
-    if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _WRONG_TABLES:
+        return Unavailable(f"{where}: the connection was lost")
+    if state in _WRONG_TABLES:
         return SchemaError(f"{where}: {_one_line(error)}; {mend}")
     return None
 
 
-def is_unavailable(error: Exception) -> bool:
+def _is_unavailable(error: Exception, state: str) -> bool:
     """Whether trying again may help: the whole transaction, or the connection."""
     if isinstance(error, asyncpg.InvalidCachedStatementError):
         return True  # the tables were changed meanwhile; the next attempt sees them
-    if isinstance(error, asyncpg.PostgresError):
-        state = error.sqlstate or ""
+    if state:
         return state.startswith(_UNAVAILABLE_CLASSES) or state in _UNAVAILABLE or state == READ_ONLY
     return isinstance(error, (OSError, asyncpg.TargetServerAttributeNotMatched, asyncpg.OutdatedSchemaCacheError))
 

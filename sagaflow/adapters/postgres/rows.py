@@ -95,6 +95,7 @@ def saga_of(row: asyncpg.Record) -> SagaRecord:
         state=decode_state(row["state"]),
         timers=decode_timers(row["timers"]),
         wake_at=row["wake_at"],
+        owner=row["owner"],
         started_at=row["started_at"],
         updated_at=row["updated_at"],
     )

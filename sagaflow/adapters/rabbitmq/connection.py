@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, ConnectionParameter
@@ -19,11 +19,13 @@ from aio_pika.exceptions import (
 )
 from aiormq import TransportFactory
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory
-from yarl import URL
 
 from sagaflow.adapters.rabbitmq.broker import Broker
 from sagaflow.adapters.rabbitmq.failures import reason, unavailable
 from sagaflow.errors import Unavailable
+
+if TYPE_CHECKING:
+    from yarl import URL
 
 CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
@@ -37,10 +39,10 @@ class Connection:
         self.reason_lost = "it was closed"
         assert amqp.transport is not None
         self._amqp = amqp
-        self._driver: Any = amqp.transport.connection
+        self._driver = amqp.transport.connection
         self._wire = wire
         amqp.close_callbacks.add(self._on_close)
-        if self._driver.is_closed:  # before there was anything to tell it
+        if self._driver.is_closed:  # so soon that there was nobody to be told
             self.lost.set()
 
     @property
@@ -72,7 +74,6 @@ class Connection:
                 await self._amqp.close()
         finally:
             force.cancel()
-            self.lost.set()
 
     def _on_close(self, _: object, error: BaseException | None) -> None:
         if error is not None:

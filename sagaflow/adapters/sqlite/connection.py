@@ -190,7 +190,7 @@ async def _transaction(thread: ConnectionThread, begin: str) -> AsyncIterator[Sq
         await thread.call(partial(_begin, begin, thread))
         yield connection
         connection._end()
-        await thread.finish(partial(_commit, thread.path))
+        await thread.call(partial(_commit, thread.path))
     except BaseException:
         connection._end()
         await thread.finish(_roll_back)

@@ -78,20 +78,20 @@ WHERE saga_id = :saga_id;
 
 -- name: sagas
 -- The sagas of a JSON array of ids, in the order of their ids.
-SELECT saga.*, agenda.wake_at
+SELECT saga.*, agenda.wake_at, agenda.process
 FROM sagaflow_saga AS saga LEFT JOIN sagaflow_agenda AS agenda USING (saga_id)
 WHERE saga.saga_id IN (SELECT value FROM json_each(?))
 ORDER BY saga.saga_id;
 
 -- name: saga_of_key
 -- The saga that has this key.
-SELECT saga.*, agenda.wake_at
+SELECT saga.*, agenda.wake_at, agenda.process
 FROM sagaflow_saga AS saga LEFT JOIN sagaflow_agenda AS agenda USING (saga_id)
 WHERE saga.saga = ? AND saga.key = ?;
 
 -- name: latest
 -- Sagas that match, the latest first: this, then any of the restrictions, then `latest_first`.
-SELECT saga.*, agenda.wake_at
+SELECT saga.*, agenda.wake_at, agenda.process
 FROM sagaflow_saga AS saga LEFT JOIN sagaflow_agenda AS agenda USING (saga_id)
 WHERE true;
 

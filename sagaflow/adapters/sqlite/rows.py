@@ -113,6 +113,7 @@ def saga_of(row: sqlite3.Row) -> SagaRecord:
         state=decode_state(row["state"]),
         timers=decode_timers(row["timers"]),
         wake_at=_optional_time(row["wake_at"]),
+        owner=None if row["process"] is None else UUID(row["process"]),
         started_at=to_time(row["started_at"]),
         updated_at=to_time(row["updated_at"]),
     )

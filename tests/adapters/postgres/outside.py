@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
+
+from sagaflow.errors import Unavailable
 
 DEADLINE_SECONDS = 30.0
 PAUSE_SECONDS = 0.01
@@ -24,6 +27,12 @@ def as_user(url: str, user: str, password: str) -> str:
     return urlsplit(url)._replace(netloc=f"{user}:{password}@{place}").geturl()
 
 
+def name_of(statement: str) -> str:
+    """The name of a statement; those of the driver have none."""
+    match = re.match(r"-- name: (\w+)\n", statement)
+    return match[1] if match else statement
+
+
 async def raised(use: Awaitable[Any]) -> Exception | None:
     """The error of a call, if it has one."""
     try:
@@ -33,13 +42,26 @@ async def raised(use: Awaitable[Any]) -> Exception | None:
     return None
 
 
-async def kill_others(side: asyncpg.Connection, *, but: asyncpg.Connection | None = None) -> None:
-    """Kill all other connections to this database, and wait until they are gone."""
-    spared = but.get_server_pid() if but is not None else 0
-    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid NOT IN (pg_backend_pid(), $1)"
-    await side.fetch(f"SELECT pg_terminate_backend(pid) {others}", spared)
+async def sooner_or_later(call: Callable[[], Awaitable[Any]]) -> None:
+    """Call until the server answers: a connection that was killed may be taken for alive once."""
     async with polling() as again:
-        while await side.fetchval(f"SELECT count(*) {others}", spared):
+        while (error := await raised(call())) is not None:
+            if not isinstance(error, Unavailable):
+                raise error
+            await again()
+
+
+async def kill_others(side: asyncpg.Connection, *, but: asyncpg.Connection | None = None) -> None:
+    """Kill all other connections that this database has now, and wait until they are gone."""
+    spared = [one.get_server_pid() for one in (side, but) if one is not None]
+    killed = await side.fetch(
+        "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> ALL($1::integer[])",
+        spared,
+    )
+    alive = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY($1::integer[])"
+    async with polling() as again:
+        while await side.fetchval(alive, [row["pid"] for row in killed]):
             await again()
 
 

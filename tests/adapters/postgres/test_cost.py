@@ -37,7 +37,7 @@ from sagaflow.testing.store_contract import (
     started,
     watch,
 )
-from tests.adapters.postgres.outside import Undo, polling
+from tests.adapters.postgres.outside import Undo, name_of, polling
 
 
 @pytest.fixture
@@ -172,6 +172,19 @@ async def test_a_claim_looks_up_the_time_in_the_index(store: PostgresStore, side
     assert re.search(r"Index Cond: \(\(coordinator = 'shop'::text\) AND \(due_at <= ", plan), plan
 
 
+async def test_tables_are_not_searched_through_even_while_they_are_empty(
+    store: PostgresStore, side: asyncpg.Connection
+) -> None:
+    """A plan that was made then is kept for a while when they no longer are."""
+    for name, arguments in {"load": "'{}'", "payloads": "'{}'", "claim_due": "'shop', 10, 1"}.items():
+        query = "\n".join(line for line in _SQL[name].splitlines() if not line.startswith("--"))
+        async with store._database.lend() as connection:
+            await connection.execute(f"PREPARE {name} AS {query}")
+            plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE {name} ({arguments})"))
+            await connection.execute(f"DEALLOCATE {name}")
+        assert "Seq Scan" not in plan, plan
+
+
 async def use_all(store: PostgresStore) -> None:
     """Everything that a store can do."""
     await store.check()
@@ -193,12 +206,6 @@ async def use_all(store: PostgresStore) -> None:
     await store.list(SagaFilter(statuses=frozenset({SagaStatus.STUCK})), 1)
     await store.put_aside([])
     await store.list_put_aside(1)
-
-
-def name_of(statement: str) -> str:
-    """The name of a statement; transactions of the driver have none."""
-    match = re.match(r"-- name: (\w+)\n", statement)
-    return match[1] if match else statement
 
 
 async def updates(side: asyncpg.Connection) -> Counter[str]:

@@ -51,6 +51,20 @@ async def test_who_loads_a_saga_waits_for_who_has_it_loaded(store: PostgresStore
     assert second.result() == 2
 
 
+async def test_who_loads_a_saga_sees_it_as_it_was_left_whatever_isolation_the_database_prefers(
+    url: str, side: asyncpg.Connection
+) -> None:
+    settings = {"default_transaction_isolation": "repeatable read"}
+    async with PostgresStore.connect(url, server_settings=settings) as store:
+        record = await started(store)
+        async with racing() as tasks, store.transaction() as tx:
+            (loaded,) = await tx.load([record.saga_id])
+            second = tasks.create_task(load_version(store, record.saga_id))
+            await until_waiting(side)
+            await tx.save([happens(loaded, NOT_YET)], PROCESS)
+        assert second.result() == 2
+
+
 async def test_who_begins_a_saga_waits_for_who_begins_it(store: PostgresStore, side: asyncpg.Connection) -> None:
     await store.add_plans([SHORT])
     first, second = new_saga(key="order-1"), new_saga(key="order-1")
@@ -120,9 +134,9 @@ async def test_transactions_that_wait_do_not_keep_a_process_from_its_lease(url: 
 async def test_a_transaction_that_gets_no_connection_is_unavailable(
     url: str, side: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sagaflow.adapters.postgres.store.ACQUIRE_SECONDS", 0.05)
-    monkeypatch.setattr(database, "ACQUIRE_SECONDS", 0.05)
     async with PostgresStore.connect(url, max_size=1) as store, store.transaction():
+        monkeypatch.setattr("sagaflow.adapters.postgres.store.ACQUIRE_SECONDS", 0.05)
+        monkeypatch.setattr(database, "ACQUIRE_SECONDS", 0.05)
         for use in (load_version(store, UUID(int=1)), store.find([])):
             assert isinstance(await raised(use), Unavailable)
 

@@ -21,7 +21,7 @@ from sagaflow.adapters.postgres import (
 )
 from sagaflow.adapters.postgres.migrations import Migration, check
 from sagaflow.definitions.records import SagaFilter
-from sagaflow.errors import SchemaError, Unavailable
+from sagaflow.errors import Locked, SchemaError
 from sagaflow.testing.store_contract import COORDINATOR, SHORT, racing, started
 from tests.adapters.postgres.outside import as_user
 
@@ -121,7 +121,7 @@ async def test_a_migration_does_not_wait_long_for_a_table(
         await connection.execute(sql(COORDINATOR_LINE, to=1))
         async with other.transaction():
             await other.execute("LOCK TABLE sagaflow.saga IN ACCESS SHARE MODE")
-            with pytest.raises(Unavailable, match="lock timeout"):
+            with pytest.raises(Locked, match="lock timeout"):
                 await upgrade(connection, COORDINATOR_LINE)
         assert [one.applied_at is None for one in await status(connection, COORDINATOR_LINE)] == [False, True, True]
 
