@@ -48,10 +48,14 @@ class Child:
 
     def died(self, what: str) -> ChildDied:
         """The error that tells how it ended, with the last that it printed."""
-        lines = self.log.read_text(errors="replace").splitlines()[-LAST_LINES:]
-        last = "\n".join(f"  {line}" for line in lines) or "  (nothing)"
         how = _how(self.process.returncode)
-        return ChildDied(f"the process {self.name!r} of the demo {what}, {how}. The last that it printed:\n{last}")
+        return ChildDied(f"the process {self.name!r} of the demo {what}, {how}. {self.last_words}")
+
+    @property
+    def last_words(self) -> str:
+        """The end of what it printed."""
+        lines = self.log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        return "\n".join(["The last that it printed:", *(f"  {line}" for line in lines or ["(nothing)"])])
 
 
 class Children:
@@ -109,6 +113,11 @@ class Children:
         """Raises `ChildDied` if one has ended."""
         for child in self._services.values():
             child.expect_alive()
+
+    @property
+    def last_words(self) -> str:
+        """The end of what each of them has printed."""
+        return "\n".join(f"{child.name}. {child.last_words}" for child in self._services.values())
 
     async def kill(self, name: str) -> None:
         """End one as a crash would: with SIGKILL."""

@@ -57,7 +57,8 @@ class Director:
             async with asyncio.timeout(limit):
                 await self._perform(kill=kill)
         except TimeoutError:
-            raise DemoFailed(f"after {limit:.0f} s there is no end: {self._unfinished()}") from None
+            last_words = self._stage.children.last_words
+            raise DemoFailed(f"after {limit:.0f} s there is no end: {self._unfinished()}\n{last_words}") from None
         finally:
             if self._starting is not None:
                 self._starting.cancel()

@@ -143,9 +143,8 @@ class Turn:
 
     def change(self) -> Change:
         """The saga afterwards, with the journal and the payloads of this turn."""
-        timers = () if self.state.ended else tuple(self._timers.values())
-        wake_at = None if self.state.ended else self.wake_at
-        before = self.record.wake_at
+        ended = self.state.ended
+        wake_at, before = None if ended else self.wake_at, None if ended else self.record.wake_at
         earlier = wake_at is not None and (before is None or wake_at < before)
         wake_changed = self.woken or self._resend_later or earlier
         return Change(
@@ -153,7 +152,7 @@ class Turn:
                 self.record,
                 version=self.version,
                 state=self.state,
-                timers=timers,
+                timers=() if ended else tuple(self._timers.values()),
                 wake_at=wake_at if wake_changed else before,
             ),
             expected_version=self.record.version,

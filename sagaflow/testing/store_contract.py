@@ -508,6 +508,13 @@ class StoreContract:
         await save(store, happens(record, NOT_YET))
         assert list(await store.claim_due(COORDINATOR, 10, HOLD_SECONDS)) == [Due(record.saga_id, True)]
 
+    async def test_that_watchers_are_told_moves_nothing(self, store: SagaStore) -> None:
+        record = await started(store, wake_at=moment(-1))
+        await watch(store, Watcher(record.saga_id, "a"))
+        assert await claimed(store) == [record.saga_id]
+        assert await save(store, happens(record, STUCK)) == [Watcher(record.saga_id, "a")]
+        assert await claimed(store) == [], "it is still held"
+
     async def test_a_claim_says_what_is_to_be_sent_again(self, store: SagaStore) -> None:
         quiet = await started(store, wake_at=moment(-3))
         begun = await started(store, wake_at=moment(-2), resend=True)
@@ -808,7 +815,7 @@ def new_saga(plan: Plan = SHORT, *, key: str | None = None, coordinator: str = C
     return SagaRecord(
         saga_id=saga_id,
         saga=plan.saga,
-        key=key or f"key of {saga_id}",
+        key=key or f"key {saga_id.hex[::-1]}",
         coordinator=coordinator,
         plan_hash=plan.hash,
         secret=ids.new_secret(),

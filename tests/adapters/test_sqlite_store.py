@@ -92,7 +92,7 @@ async def test_everything_of_a_saga_comes_back_as_it_was_after_the_file_was_clos
         assert await insert(store, change) == []
     async with SqliteStore(path) as store:
         record = await found(store, change.record.saga_id)
-        assert record == replace(change.record, started_at=NOW, updated_at=NOW)
+        assert record == replace(change.record, owner=PROCESS, started_at=NOW, updated_at=NOW)
         (entry,) = change.journal
         assert list(await store.journal(record.saga_id)) == [replace(entry, at=NOW)]
         assert list(await store.plans([PLAN.hash, "f" * 64])) == [PLAN]

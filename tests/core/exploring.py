@@ -31,6 +31,9 @@ from sagaflow.core.state import DONE, OPEN, Cause, OpState, OpStatus, SagaState,
 from tests.core.plans import Layout
 from tests.core.witness import RETRY_AFTER_SECONDS, Testimony, Verdict, Witness
 
+STATES_MAX = 4_000
+"""More than any of the plans has; a machine that is wrong may have no end of them."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
@@ -91,7 +94,7 @@ def explore(plan: Plan, *, rounds: int = 1, exactly: bool = False) -> Exploratio
     first = Node.first(plan)
     known: dict[Hashable, Node] = {_identity(first, exactly): first}
     waiting = deque([first])
-    while waiting:
+    while waiting and found.states < STATES_MAX:
         node = waiting.popleft()
         if _latest_round(node.witness) > rounds:
             found.edge.append(node)

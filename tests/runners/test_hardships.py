@@ -274,15 +274,3 @@ async def test_callers_of_a_coordinator_that_stops_are_told_so(world: World) -> 
         await asyncio.wait_for(run.outcome(), DEADLINE_SECONDS)
     with pytest.raises(Unavailable, match="stopped"):
         await asyncio.wait_for(sagas.start(trip, Trip("Rome"), key="t-2"), DEADLINE_SECONDS)
-
-
-async def test_the_time_of_a_step_begins_when_its_command_is_sent(world: World) -> None:
-    trip = trip_saga()
-    object.__setattr__(trip.plan.steps[0], "action", type(trip.plan.steps[0].action)(timeout_seconds=0.2, attempts=1))
-    sagas = await world.coordinator(trip)
-    async with world.own_transaction() as connection:
-        run = await sagas.start(trip, Trip("Rome"), key="t-1", tx=connection)
-        await asyncio.sleep(0.4)  # the caller's transaction takes longer than the timeout of the step
-    await world.worker()
-    outcome = await run.outcome(timeout=DEADLINE_SECONDS)
-    assert outcome.status is SagaStatus.COMPLETED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
@@ -31,13 +32,13 @@ class Database:
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[PoolConnectionProxy]:
         """A connection, until it is left."""
-        async with self.explaining():
-            connection = await self.pool.acquire(timeout=ACQUIRE_SECONDS)
+        async with self.explaining(), in_time():
+            connection = await self.pool.acquire()
         try:
             yield connection
         finally:
             async with self.explaining():
-                await self.pool.release(connection)
+                await self.pool.release(connection, timeout=COMMAND_SECONDS)
 
     async def fetch(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
         """The rows of one statement, which is a transaction by itself."""
@@ -113,6 +114,21 @@ async def explaining(mend: str, connection: AnyConnection | None = None) -> Asyn
         if explained is None:
             raise
         raise explained from error
+
+
+@asynccontextmanager
+async def in_time() -> AsyncIterator[None]:
+    """Around waiting for a connection.
+
+    Raises:
+        Unavailable: none was to be had in time.
+    """
+    try:
+        async with asyncio.timeout(ACQUIRE_SECONDS):
+            yield
+    except TimeoutError as error:
+        wait = f"no connection within {ACQUIRE_SECONDS} s"
+        raise Unavailable(f"PostgreSQL: {wait}; all are in use, or none can be made") from error
 
 
 def is_lost(connection: AnyConnection) -> bool:

@@ -14,7 +14,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from sagaflow.adapters.postgres import migrations, rows
-from sagaflow.adapters.postgres.database import ACQUIRE_SECONDS, AnyConnection, Database
+from sagaflow.adapters.postgres.database import AnyConnection, Database, in_time
 from sagaflow.adapters.postgres.migrations import Line
 from sagaflow.adapters.postgres.pool import keep_as_it_is, open_pool
 from sagaflow.core.plan import Plan
@@ -189,7 +189,7 @@ class PostgresStore:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        async with self._database.explaining(), asyncio.timeout(ACQUIRE_SECONDS):
+        async with in_time():
             await self._turns.acquire()
         try:
             yield

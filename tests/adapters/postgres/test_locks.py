@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -28,12 +29,14 @@ from sagaflow.testing.store_contract import (
     PROCESS,
     SHORT,
     STARTED,
+    an_input,
     claimed,
     happens,
     insert,
     moment,
     new_saga,
     racing,
+    save,
     seeded,
     started,
     watch,
@@ -73,6 +76,18 @@ async def test_who_begins_a_saga_waits_for_who_begins_it(store: PostgresStore, s
         run = tasks.create_task(insert(store, happens(second, STARTED)))
         await until_waiting(side)
     assert [record.saga_id for record in run.result()] == [first.saga_id]
+
+
+async def test_keys_are_taken_in_their_order_whatever_that_of_the_batch(
+    store: PostgresStore, side: asyncpg.Connection
+) -> None:
+    """So that two batches cannot wait for each other."""
+    await store.add_plans([SHORT])
+    async with racing() as tasks, store.transaction() as tx:
+        await tx.insert([happens(new_saga(key="m"), STARTED)], PROCESS)
+        tasks.create_task(insert(store, *(happens(new_saga(key=key), STARTED) for key in "zma")))
+        await until_waiting(side)
+        assert list(await insert(store, happens(new_saga(key="z"), STARTED))) == []
 
 
 async def test_who_watches_a_saga_waits_for_who_ends_it(store: PostgresStore, side: asyncpg.Connection) -> None:
@@ -135,10 +150,33 @@ async def test_a_transaction_that_gets_no_connection_is_unavailable(
     url: str, side: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with PostgresStore.connect(url, max_size=1) as store, store.transaction():
-        monkeypatch.setattr("sagaflow.adapters.postgres.store.ACQUIRE_SECONDS", 0.05)
         monkeypatch.setattr(database, "ACQUIRE_SECONDS", 0.05)
         for use in (load_version(store, UUID(int=1)), store.find([])):
-            assert isinstance(await raised(use), Unavailable)
+            error = await raised(use)
+            assert isinstance(error, Unavailable)
+            assert str(error) == "PostgreSQL: no connection within 0.05 s; all are in use, or none can be made"
+
+
+async def test_of_a_change_that_was_refused_nothing_is_written_even_if_that_is_not_minded(
+    store: PostgresStore, side: asyncpg.Connection
+) -> None:
+    record = await started(store, wake_at=moment(60))
+    await save(store, happens(record, NOT_YET))
+    stale = happens(record, DONE, payloads=[an_input(record)])
+    async with store.transaction() as tx:
+        with suppress(RuntimeError):
+            await tx.save([stale], PROCESS)
+    assert [one.version for one in await store.find([record.saga_id])] == [2]
+    assert len(await store.journal(record.saga_id)) == 2
+    assert await side.fetchval("SELECT count(*) FROM sagaflow.payload") == 0
+    assert await side.fetchval("SELECT count(*) FROM sagaflow.agenda") == 1
+
+
+async def test_a_saga_that_begins_and_ends_at_once_is_never_on_the_agenda(
+    store: PostgresStore, side: asyncpg.Connection
+) -> None:
+    await insert(store, happens(new_saga(), STARTED, DONE))
+    assert await side.fetchval("SELECT count(*) FROM sagaflow.agenda") == 0
 
 
 async def test_everything_at_once_deadlocks_nowhere_and_ends_consistently(

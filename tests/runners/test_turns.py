@@ -1,0 +1,95 @@
+"""One turn of one saga: pure, so that time is whatever the test says."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sagaflow import Operation, SagaStatus
+from sagaflow.core.events import AbandonRequested, CommandFailed, Started, Succeeded
+from sagaflow.core.state import initial
+from sagaflow.definitions import ids
+from sagaflow.definitions.records import SagaRecord
+from sagaflow.runners.turns import Turn
+from tests.runners.world import trip_saga
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+PLAN = trip_saga(timeout_seconds=5.0, deadline_seconds=3600).plan
+
+
+def new_record() -> SagaRecord:
+    return SagaRecord(
+        saga_id=ids.new_id(),
+        saga=PLAN.saga,
+        key="t-1",
+        coordinator="trips",
+        plan_hash=PLAN.hash,
+        secret=ids.new_secret(),
+        traceparent=ids.new_traceparent(),
+        input_digest=bytes(32),
+        version=0,
+        state=initial(PLAN),
+    )
+
+
+def turn_at(record: SagaRecord, seconds: float) -> Turn:
+    return Turn(record, PLAN, NOON + timedelta(seconds=seconds))
+
+
+def started() -> SagaRecord:
+    """A saga that has begun at noon: the car is asked for, for 60 s, and the deadline is at one o'clock."""
+    turn = turn_at(new_record(), 0)
+    turn.apply(Started(), origin="test")
+    return turn.change().record
+
+
+def test_what_is_due_happens_when_the_saga_is_woken_and_not_before() -> None:
+    early, late = turn_at(started(), 59), turn_at(started(), 60)
+    early.wake("test")
+    late.wake("test")
+    assert not early.changed
+    assert [command.attempt for command in late.to_send] == [2]
+
+
+def test_the_time_of_a_command_that_nobody_has_sent_begins_anew_but_that_of_the_deadline_does_not() -> None:
+    turn = turn_at(started(), 100)
+    turn.begin_time()
+    turn.wake("test")
+    assert not turn.changed
+    assert turn.wake_at == NOON + timedelta(seconds=160)
+    over = turn_at(started(), 3600)
+    over.begin_time()
+    over.wake("test")
+    assert over.state.status is SagaStatus.COMPENSATING
+
+
+def test_the_agenda_is_moved_only_when_something_is_due_earlier() -> None:
+    turn = turn_at(started(), 10)
+    turn.apply(Succeeded("agency.book_car", Operation.ACTION, 1, 1), origin="test")
+    change = turn.change()
+    assert change.wake_changed, "the flight is waited for until 12:00:15, before the car was until 12:01"
+    assert change.record.wake_at == NOON + timedelta(seconds=15)
+    later = turn_at(change.record, 12)
+    later.apply(Succeeded("agency.book_flight", Operation.ACTION, 1, 1), origin="test")
+    assert not later.change().wake_changed, "to be woken too early costs less than to write"
+    assert later.change().record.wake_at == NOON + timedelta(seconds=15)
+
+
+def test_what_is_in_flight_is_sent_again_once_and_nothing_of_a_saga_that_has_ended() -> None:
+    turn = turn_at(started(), 10)
+    turn.apply(Succeeded("agency.book_car", Operation.ACTION, 1, 1), origin="test")
+    turn.send_again()
+    assert [command.step for command in turn.to_send] == ["agency.book_room", "agency.book_flight"]
+    turn.apply(CommandFailed("agency.book_room", Operation.ACTION, 1, 1), origin="test")
+    turn.apply(AbandonRequested(), origin="test")
+    turn.to_send.clear()
+    turn.send_again()
+    assert turn.to_send == []
+
+
+def test_an_ended_saga_has_no_timers_and_is_not_woken() -> None:
+    turn = turn_at(started(), 10)
+    assert turn.record.timers
+    turn.apply(CommandFailed("agency.book_car", Operation.ACTION, 1, 1), origin="test")
+    turn.apply(AbandonRequested(), origin="test")
+    change = turn.change()
+    assert (change.record.timers, change.record.wake_at) == ((), None)
