@@ -18,6 +18,7 @@ from sagaflow.core.events import Event, Failed, Refused, Started, Succeeded, Uns
 from sagaflow.core.plan import Plan
 from sagaflow.core.state import SETTLED, SagaStatus
 from sagaflow.definitions import ids
+from sagaflow.definitions.limits import RETRY_AFTER_SECONDS_MAX
 from sagaflow.definitions.messages import ErrorInfo, Notice, Reply, ReplyOutcome, write
 from sagaflow.definitions.ports import Address, Letter, QueueKind, SagaStore, StoreTransaction
 from sagaflow.definitions.records import NO_PROCESS, Change, Payload, SagaRecord, Watcher
@@ -33,7 +34,6 @@ log = logging.getLogger("sagaflow.coordinator")
 
 INPUTS_BATCH_MAX = 200
 
-RETRY_AFTER_SECONDS_MAX = 24 * 3600.0
 UNSERVED_RETRY_SECONDS = 10.0
 LOCKED_RETRY_SECONDS = 1.0
 

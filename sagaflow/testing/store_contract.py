@@ -424,6 +424,14 @@ class StoreContract:
         assert set(await payloads(store, one.saga_id, other.saga_id)) == kept
         assert await payloads(store, other.saga_id) == [an_input(other)]
 
+    async def test_payloads_are_read_without_waiting_for_who_has_the_saga(self, store: SagaStore) -> None:
+        record = new_saga()
+        await insert(store, happens(record, STARTED, payloads=[an_input(record)]))
+        async with asyncio.timeout(DEADLINE_SECONDS), store.transaction() as tx:
+            await tx.load([record.saga_id])
+            assert list(await store.payloads([record.saga_id, uuid4()])) == [an_input(record)]
+            assert [found.saga_id for found in await store.find([record.saga_id])] == [record.saga_id]
+
     async def test_a_payload_is_never_changed(self, store: SagaStore) -> None:
         """That somebody tries is a bug. Whether the store raises something then is its own affair."""
         record = new_saga()
@@ -466,7 +474,7 @@ class StoreContract:
         assert await claimed(store) == [due[place].saga_id for place in (1, 2, 0)]
 
     async def test_no_more_are_claimed_than_asked_for(self, store: SagaStore) -> None:
-        due = [(await started(store, wake_at=moment(seconds - 100))).saga_id for seconds in range(5)]
+        due = [(await started(store, wake_at=moment(-seconds))).saga_id for seconds in range(1, 6)][::-1]
         assert [await claimed(store, limit=2) for _ in range(4)] == [due[0:2], due[2:4], due[4:], []]
 
     async def test_what_is_claimed_is_given_to_nobody_else_until_it_is_no_longer_held(self, store: SagaStore) -> None:

@@ -22,6 +22,7 @@ Method = tuple[int, int]
 
 BASIC_ACK: Final[Method] = (60, 80)
 BASIC_CANCEL: Final[Method] = (60, 30)
+CHANNEL_OPEN_OK: Final[Method] = (20, 11)
 CHANNEL_CLOSE_OK: Final[Method] = (20, 41)
 CONNECTION_BLOCKED: Final[Method] = (10, 60)
 CONNECTION_UNBLOCKED: Final[Method] = (10, 61)

@@ -26,6 +26,7 @@ from tests.adapters.proxy import (
     BASIC_ACK,
     BASIC_CANCEL,
     CHANNEL_CLOSE_OK,
+    CHANNEL_OPEN_OK,
     CONNECTION_BLOCKED,
     CONNECTION_UNBLOCKED,
     LOOPBACK,
@@ -50,6 +51,17 @@ class Operator:
 
     def name(self, address: Address) -> str:
         return f"{self.namespace}.{address}"
+
+    @property
+    def quorum(self) -> dict[str, Any]:
+        """The arguments of a queue that keeps its messages, as they are promised."""
+        return {
+            "x-queue-type": "quorum",
+            "x-delivery-limit": 20,
+            "x-dead-letter-exchange": f"{self.namespace}.dead",
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        }
 
     async def declare(self, name: str, **properties: Any) -> None:
         """Make a queue. Fails if it exists with any other properties."""
@@ -277,21 +289,14 @@ async def test_who_subscribes_while_it_is_left_is_told(
 
 
 @pytest.mark.parametrize("kind", [QueueKind.COMMANDS, QueueKind.COMPENSATIONS, QueueKind.REPLIES, QueueKind.REQUESTS])
-async def test_queues_are_as_promised(transport: RabbitTransport, operator: Operator, kind: QueueKind) -> None:
+async def test_queues_are_as_promised(
+    transport: RabbitTransport, operator: Operator, kind: QueueKind, caplog: pytest.LogCaptureFixture
+) -> None:
     """Durable and replicated; what comes back too often is kept apart, and that at least once."""
     address = Address(kind, "some")
     await transport.publish(letters(address, ["one"]))
-    await operator.declare(
-        operator.name(address),
-        durable=True,
-        arguments={
-            "x-queue-type": "quorum",
-            "x-delivery-limit": 20,
-            "x-dead-letter-exchange": f"{operator.namespace}.dead",
-            "x-dead-letter-strategy": "at-least-once",
-            "x-overflow": "reject-publish",
-        },
-    )
+    assert "was missing" not in caplog.text
+    await operator.declare(operator.name(address), durable=True, arguments=operator.quorum)
 
 
 async def test_an_answers_queue_ends_by_itself(transport: RabbitTransport, operator: Operator) -> None:
@@ -391,6 +396,45 @@ async def test_what_is_not_confirmed_is_not_published(transport: RabbitTransport
     proxy.swallowed.clear()
     await transport.publish(letters(COMMANDS, ["certainly"]))
     await inbox.until_it_has(["perhaps", "certainly"])
+
+
+async def test_after_a_failure_another_channel_is_used(transport: RabbitTransport, proxy: Proxy) -> None:
+    """Whatever the broker still says on the old one; that is closed, and they do not pile up."""
+    await transport.publish(letters(COMMANDS, ["before"]))
+    (line,) = proxy.lines("sagaflow publishing ")
+    before = line.said.count(CHANNEL_OPEN_OK)
+    proxy.swallowed.add(BASIC_ACK)
+    with pytest.raises(Unavailable):
+        await transport.publish(letters(COMMANDS, ["perhaps"]))
+    proxy.swallowed.clear()
+    await transport.publish(letters(COMMANDS, ["after"]))
+    assert line.said.count(CHANNEL_OPEN_OK) > before
+    await until(lambda: line.said.count(CHANNEL_OPEN_OK) - line.said.count(CHANNEL_CLOSE_OK) == 1)
+
+
+async def test_a_failure_does_not_close_the_channel_for_others(transport: RabbitTransport, proxy: Proxy) -> None:
+    """Who is still waiting on it for a confirmation goes on waiting."""
+    inbox = await Inbox.at(transport, COMMANDS)
+    await transport.publish(letters(COMMANDS, ["before"]))
+    proxy.swallowed.add(BASIC_ACK)
+    cancelled = asyncio.create_task(transport.publish(letters(COMMANDS, ["cancelled"])))
+    other = asyncio.create_task(transport.publish(letters(COMMANDS, ["other"])))
+    await inbox.until_it_has(["cancelled", "other"])
+    cancelled.cancel()
+    with pytest.raises(Unavailable, match="did not answer in time"):
+        await other
+    assert cancelled.cancelled()
+
+
+async def test_after_a_cut_the_first_publish_succeeds(
+    transport: RabbitTransport, proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The channel of the lost connection is not even tried."""
+    caplog.set_level(logging.INFO, LOGGER)
+    await transport.publish(letters(COMMANDS, ["before"]))
+    proxy.cut()
+    await until(lambda: caplog.text.count("was made again") == 2)
+    await transport.publish(letters(COMMANDS, ["after"]))
 
 
 async def test_a_late_confirmation_confirms_nothing_else(transport: RabbitTransport, proxy: Proxy) -> None:
@@ -626,13 +670,17 @@ async def test_a_queue_that_is_deleted_under_its_consumer_is_made_and_consumed_a
     await inbox.cancel()
 
 
+@pytest.mark.parametrize("is_replaced", [False, True], ids=["with its queue", "alone"])
 async def test_a_consumer_that_is_gone_without_a_word_is_noticed(
-    transport: RabbitTransport, proxy: Proxy, operator: Operator, caplog: pytest.LogCaptureFixture
+    transport: RabbitTransport, proxy: Proxy, operator: Operator, caplog: pytest.LogCaptureFixture, is_replaced: bool
 ) -> None:
     """The watch asks the broker whether it knows of a consumer."""
     inbox = await Inbox.at(transport, COMMANDS)
     proxy.swallowed.add(BASIC_CANCEL)
-    await operator.delete_queue(operator.name(COMMANDS))
+    if is_replaced:
+        await operator.replace(operator.name(COMMANDS), durable=True, arguments=operator.quorum)
+    else:
+        await operator.delete_queue(operator.name(COMMANDS))
     await until_consumed(operator, COMMANDS)
     await transport.publish(letters(COMMANDS, ["after"]))
     await inbox.until_it_has(["after"])

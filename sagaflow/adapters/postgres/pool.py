@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ CONNECT_SECONDS: Final = 5.0
 COMMAND_SECONDS: Final = 30.0
 """When a statement is given up by this side. The server gives it up sooner (`SERVER_SETTINGS`), unless it is
 no longer there."""
+CLOSE_SECONDS: Final = 5.0
 POOL_SIZE_MAX: Final = 10
 
 SERVER_SETTINGS: Final[Mapping[str, str]] = {
@@ -49,7 +51,10 @@ async def connect(url: str) -> AsyncIterator[asyncpg.Connection]:
     try:
         yield connection
     finally:
-        await connection.close(timeout=CONNECT_SECONDS)
+        try:
+            await connection.close(timeout=CLOSE_SECONDS)
+        except DRIVER_ERRORS:
+            connection.terminate()  # the server finds out by itself
 
 
 @asynccontextmanager
@@ -73,8 +78,14 @@ async def open_pool(url: str, **options: Any) -> AsyncIterator[asyncpg.Pool]:
         await pool
     except (*DRIVER_ERRORS, ValueError) as error:
         raise _unreachable(url, error) from error
-    async with pool:
+    try:
         yield pool
+    finally:
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await pool.close()
+        except DRIVER_ERRORS:
+            pool.terminate()  # somebody has not given a connection back, or the server does not answer
 
 
 async def keep_as_it_is(connection: object) -> None:

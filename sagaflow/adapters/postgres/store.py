@@ -40,7 +40,9 @@ RESERVED_CONNECTIONS: Final = 2
 
 STORE_SETTINGS: Final[Mapping[str, str]] = {
     "idle_in_transaction_session_timeout": "15s",  # nothing slow is done inside a transaction
-    "enable_seqscan": "off",  # plans are kept that were made while the tables were empty
+    # Plans are kept that were made while the tables were empty, and there is an index for every question.
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",  # it would sort all that is due to claim some, and meet the dead again and again
 }
 
 TAKE_OVER_PAGE: Final = 1_000

@@ -27,7 +27,7 @@ from sagaflow.errors import Unavailable
 if TYPE_CHECKING:
     from yarl import URL
 
-CONNECT_SECONDS = 10.0
+CONNECT_SECONDS = 20.0
 CLOSE_SECONDS = 5.0
 
 

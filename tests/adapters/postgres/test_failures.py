@@ -233,6 +233,16 @@ async def test_a_statement_that_waits_when_its_connection_is_killed_is_unavailab
     await sooner_or_later(lambda: save(store, happens(record, DONE)))
 
 
+async def test_a_pool_is_closed_in_time_whoever_keeps_a_connection(
+    url: str, side: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sagaflow.adapters.postgres.pool.CLOSE_SECONDS", 0.05)
+    async with asyncio.timeout(DEADLINE_SECONDS), PostgresStore.connect(url) as store:
+        kept = await store._database.pool.acquire()
+    with pytest.raises(asyncpg.InterfaceError):
+        await kept.fetch("SELECT 1")
+
+
 async def test_idle_connections_that_were_killed_are_replaced(store: PostgresStore, side: asyncpg.Connection) -> None:
     async with racing() as tasks:
         for _ in range(5):
