@@ -61,6 +61,7 @@ ACTION: Final = Operation.ACTION
 COMPENSATION: Final = Operation.COMPENSATION
 
 COORDINATOR: Final = "shop"
+OTHER_COORDINATORS: Final = ("another", "zoo")
 PROCESS: Final = UUID(int=1)
 OTHER_PROCESS: Final = UUID(int=2)
 
@@ -489,9 +490,11 @@ class StoreContract:
 
     async def test_the_sagas_of_another_coordinator_are_not_claimed(self, store: SagaStore) -> None:
         mine = await started(store, wake_at=moment(-1))
-        other = await started(store, wake_at=moment(-2), coordinator="another")
+        others = {name: await started(store, wake_at=moment(-2), coordinator=name) for name in OTHER_COORDINATORS}
         assert await claimed(store) == [mine.saga_id]
-        assert await claimed(store, "another") == [other.saga_id]
+        assert {name: await claimed(store, name) for name in others} == {
+            name: [record.saga_id] for name, record in others.items()
+        }
 
     async def test_those_who_claim_at_the_same_time_are_given_different_sagas(self, store: SagaStore) -> None:
         due = [happens(new_saga(), STARTED, wake_at=moment(number - 100)) for number in range(40)]
@@ -599,6 +602,8 @@ class StoreContract:
         await store.keep_lease(COORDINATOR, PROCESS, 0.0)
         await store.keep_lease(COORDINATOR, PROCESS, 60.0)
         await store.keep_lease(COORDINATOR, OTHER_PROCESS, 0.0)
+        for name in OTHER_COORDINATORS:
+            await store.keep_lease(name, PROCESS, 0.0)
         assert await store.take_over(COORDINATOR) == 0
         assert await claimed(store) == []
 
@@ -633,12 +638,13 @@ class StoreContract:
         assert await store.take_over(COORDINATOR) == 0
 
     async def test_the_sagas_of_another_coordinator_are_not_taken_over(self, store: SagaStore) -> None:
-        other = await started(store, coordinator="another")
-        await store.keep_lease(COORDINATOR, PROCESS, 0.0)
-        await store.keep_lease("another", PROCESS, 0.0)
+        others = {name: await started(store, coordinator=name) for name in OTHER_COORDINATORS}
+        for name in (COORDINATOR, *others):
+            await store.keep_lease(name, PROCESS, 0.0)
         assert await store.take_over(COORDINATOR) == 0
-        assert await store.take_over("another") == 1
-        assert await claimed(store, "another") == [other.saga_id]
+        for name, record in others.items():
+            assert await store.take_over(name) == 1
+            assert await claimed(store, name) == [record.saga_id]
 
     async def test_a_saga_is_told_with_the_process_that_has_what_is_in_flight(self, store: SagaStore) -> None:
         record = await started(store, process=PROCESS)

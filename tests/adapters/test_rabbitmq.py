@@ -670,17 +670,13 @@ async def test_a_queue_that_is_deleted_under_its_consumer_is_made_and_consumed_a
     await inbox.cancel()
 
 
-@pytest.mark.parametrize("is_replaced", [False, True], ids=["with its queue", "alone"])
 async def test_a_consumer_that_is_gone_without_a_word_is_noticed(
-    transport: RabbitTransport, proxy: Proxy, operator: Operator, caplog: pytest.LogCaptureFixture, is_replaced: bool
+    transport: RabbitTransport, proxy: Proxy, operator: Operator, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The watch asks the broker whether it knows of a consumer."""
     inbox = await Inbox.at(transport, COMMANDS)
     proxy.swallowed.add(BASIC_CANCEL)
-    if is_replaced:
-        await operator.replace(operator.name(COMMANDS), durable=True, arguments=operator.quorum)
-    else:
-        await operator.delete_queue(operator.name(COMMANDS))
+    await operator.delete_queue(operator.name(COMMANDS))
     await until_consumed(operator, COMMANDS)
     await transport.publish(letters(COMMANDS, ["after"]))
     await inbox.until_it_has(["after"])

@@ -87,8 +87,7 @@ class Exploration:
 def explore(plan: Plan, *, rounds: int = 1, exactly: bool = False) -> Exploration:
     """Let every reachable state meet every event, up to a number of rounds.
 
-    Two states that differ only in the numbers of operations that are settled, or in the cause of the rollback,
-    count as one, unless `exactly` is asked for.
+    Two states that differ in nothing that matters (see `essence`) count as one, unless `exactly` is asked for.
     """
     found = Exploration(plan)
     first = Node.first(plan)
