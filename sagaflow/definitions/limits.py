@@ -36,3 +36,9 @@ KEY_LENGTH_MAX: Final = 200
 
 REASON_LENGTH_MAX: Final = 1_000
 """The reason that a person gives, or for which a message is put aside."""
+
+HOST_LENGTH_MAX: Final = 255
+"""The name of a process of a participant."""
+
+ANNOUNCED_REASON_LENGTH_MAX: Final = 100
+"""Why a step needs no compensation, in an announcement that would be too large otherwise."""

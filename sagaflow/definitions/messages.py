@@ -10,7 +10,7 @@ import re
 import traceback
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -22,6 +22,7 @@ from sagaflow.definitions.limits import (
     DEPTH_MAX,
     ERROR_MESSAGE_LENGTH_MAX,
     ERROR_TRACEBACK_LENGTH_MAX,
+    HOST_LENGTH_MAX,
     MESSAGE_BYTES_MAX,
     REASON_LENGTH_MAX,
 )
@@ -178,7 +179,49 @@ class Notice(Envelope, frozen=True, kw_only=True, tag="notice"):
     status: SagaStatus
 
 
-Message = Command | Reply | Request | Answer | Notice
+class Inquiry(Envelope, frozen=True, kw_only=True, tag="inquiry"):
+    """A coordinator asks a participant what it serves.
+
+    It goes to the queue of its compensations, so the answer shows that undos are taken there.
+    """
+
+    reply_to: str
+    """The name of the answers queue of the process that asks."""
+
+
+class AnnouncedStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One step that a participant serves."""
+
+    name: str
+    """The handler of commands for it."""
+    external: bool = False
+    """Its effect lies outside the participant's database."""
+    has_compensation: bool
+    no_compensation: str | None = None
+    """Why there is nothing to undo, if that was said."""
+    command_schema: dict[str, Any] | None = None
+    """The JSON Schema of its command; null: it has none, or is left out for its size."""
+    result_schema: dict[str, Any] | None = None
+    """... and of its result."""
+
+    @property
+    def can_be_undone(self) -> bool:
+        """Whether its compensation is served, or there is nothing to undo."""
+        return self.has_compensation or self.no_compensation is not None
+
+
+class Announcement(Envelope, frozen=True, kw_only=True, tag="announcement"):
+    """A process of a participant says what it serves."""
+
+    participant: str
+    host: Annotated[str, msgspec.Meta(pattern="^[ -~]+$", max_length=HOST_LENGTH_MAX)]
+    """The name of the process, in printable ASCII."""
+    hash: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    """The same for processes that serve the same. It covers all schemas, those left out too."""
+    steps: tuple[AnnouncedStep, ...]
+
+
+Message = Command | Reply | Request | Answer | Notice | Inquiry | Announcement
 
 M = TypeVar("M", bound=Message)
 

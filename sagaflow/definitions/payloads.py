@@ -106,6 +106,22 @@ class PayloadType(Generic[T]):
             name = getattr(self.declared, "__qualname__", repr(self.declared))
             raise PayloadError(f"the payload is not a {name}: {error}") from error
 
+    def schema(self) -> dict[str, Any] | None:
+        """The JSON Schema of the type, as far as it has one."""
+        foreign: dict[str, Any] = {}
+
+        def of_foreign(declared: Any) -> dict[str, Any]:
+            schema: dict[str, Any] = declared.model_json_schema()
+            foreign.update(schema.pop("$defs", {}))
+            return schema
+
+        try:
+            schema = msgspec.json.schema(self.declared, schema_hook=of_foreign)
+        except Exception:  # noqa: BLE001  # users' types may raise anything here; a schema is only for people
+            return None
+        components = schema.get("$defs", {}) | foreign
+        return schema | {"$defs": components} if components else schema
+
 
 def digest(encoded: bytes) -> bytes:
     """A hash by which two payloads are compared without keeping both."""

@@ -14,10 +14,12 @@ from typing import Protocol, Self, TypeVar
 from uuid import UUID
 
 from sagaflow.core.plan import Plan
+from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.records import (
     Change,
     Due,
     JournalEntry,
+    KeptAnnouncement,
     Payload,
     PutAside,
     SagaFilter,
@@ -82,6 +84,14 @@ class SagaStore(Protocol):
 
     async def list_put_aside(self, limit: int) -> Sequence[PutAside]:
         """The latest of them."""
+        ...
+
+    async def keep_announcements(self, announcements: Sequence[Announcement], live_seconds: float) -> None:
+        """Keep what participants have announced just now, once for each (participant, host, hash); they count as
+        live for so long. What the same participants have announced is forgotten a day after it was heard last."""
+
+    async def announcements(self) -> Sequence[KeptAnnouncement]:
+        """What is kept of them, by participant, then the one that was heard last first."""
         ...
 
     async def find(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:

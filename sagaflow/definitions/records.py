@@ -16,7 +16,7 @@ from sagaflow.core.effects import SendCommand
 from sagaflow.core.events import Event
 from sagaflow.core.plan import Operation, Plan
 from sagaflow.core.state import SagaState, SagaStatus
-from sagaflow.definitions.messages import ErrorInfo
+from sagaflow.definitions.messages import Announcement, ErrorInfo
 
 
 class PayloadKind(StrEnum):
@@ -160,6 +160,16 @@ class PutAside:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptAnnouncement:
+    """What a process of a participant has announced, kept for people."""
+
+    announcement: Announcement
+    heard_at: datetime
+    is_live: bool
+    """Whether the process answered so lately that it counts as live, by the clock of the store."""
+
+
+@dataclass(frozen=True, slots=True)
 class SagaFilter:
     """Which sagas to list; None does not restrict."""
 
@@ -174,6 +184,7 @@ _TIMERS = msgspec.json.Decoder(tuple[Timer, ...])
 _PLAN = msgspec.json.Decoder(Plan)
 _ERROR = msgspec.json.Decoder(ErrorInfo)
 _COMMANDS = msgspec.json.Decoder(tuple[SendCommand, ...])
+_ANNOUNCEMENT = msgspec.json.Decoder(Announcement)
 
 _EVENTS: Mapping[str, Any] = {
     kind.__name__: kind
@@ -196,7 +207,7 @@ _EVENTS: Mapping[str, Any] = {
 }
 
 
-def encode(value: SagaState | Sequence[Timer] | Plan | ErrorInfo | Sequence[SendCommand]) -> str:
+def encode(value: SagaState | Sequence[Timer] | Plan | ErrorInfo | Sequence[SendCommand] | Announcement) -> str:
     """One of the values below as JSON text."""
     return msgspec.json.encode(value).decode()
 
@@ -224,6 +235,11 @@ def decode_error(text: str | bytes) -> ErrorInfo:
 def decode_commands(text: str | bytes) -> tuple[SendCommand, ...]:
     """Commands, from what `encode` made of them."""
     return _COMMANDS.decode(text)
+
+
+def decode_announcement(text: str | bytes) -> Announcement:
+    """An announcement, from what `encode` made of it."""
+    return _ANNOUNCEMENT.decode(text)
 
 
 def encode_event(event: Event) -> str:

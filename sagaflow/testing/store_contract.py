@@ -21,6 +21,8 @@ from itertools import count
 from typing import Final, get_args
 from uuid import UUID, uuid4
 
+import msgspec
+
 from sagaflow.core import events
 from sagaflow.core.effects import Effect, Ignored, IgnoredBecause, SendCommand
 from sagaflow.core.events import (
@@ -40,7 +42,7 @@ from sagaflow.core.plan import Operation, Plan, PlannedStep, StepKind
 from sagaflow.core.state import SagaState, SagaStatus, initial
 from sagaflow.definitions import ids
 from sagaflow.definitions.limits import PAYLOAD_BYTES_MAX, PUT_ASIDE_BYTES_MAX
-from sagaflow.definitions.messages import ErrorInfo
+from sagaflow.definitions.messages import AnnouncedStep, Announcement, ErrorInfo
 from sagaflow.definitions.ports import SagaStore
 from sagaflow.definitions.records import (
     INPUT_STEP,
@@ -97,6 +99,17 @@ WIDE: Final = Plan(
 """Many steps side by side."""
 
 PLANS: Final = {plan.hash: plan for plan in (SHORT, LONG, WIDE)}
+
+STOCK: Final = Announcement(
+    participant="stock",
+    host="stock-1:17",
+    hash="a" * 64,
+    steps=(
+        AnnouncedStep(name="reserve", has_compensation=True, command_schema={"type": "string", "title": "\x00✓"}),
+        AnnouncedStep(name="count", has_compensation=False, no_compensation="it only \x00 reads"),
+    ),
+)
+PAYMENTS: Final = Announcement(participant="payments", host="payments-1:1", hash="b" * 64, steps=())
 
 STARTED: Final = Started()
 DONE: Final = Succeeded("reserve", ACTION, 1, 1)
@@ -798,6 +811,48 @@ class StoreContract:
         assert list(await store.list_put_aside(10)) == []
 
     # Messages that could not be dealt with.
+
+    async def test_announcements_are_kept_as_they_are(self, store: SagaStore) -> None:
+        assert list(await store.announcements()) == []
+        async with store.transaction() as tx:
+            before = tx.now
+        await store.keep_announcements([STOCK, PAYMENTS], 60.0)
+        kept = await store.announcements()
+        assert [one.announcement for one in kept] == [PAYMENTS, STOCK]
+        assert all(one.is_live for one in kept)
+        async with store.transaction() as tx:
+            after = tx.now
+        assert all(before <= one.heard_at <= after for one in kept)
+
+    async def test_an_announcement_that_is_heard_again_is_kept_once(self, store: SagaStore) -> None:
+        await store.keep_announcements([STOCK, STOCK], 60.0)
+        (first,) = await store.announcements()
+        bare = msgspec.structs.replace(STOCK, steps=())
+        await store.keep_announcements([bare], 60.0)
+        (again,) = await store.announcements()
+        assert again.announcement == bare
+        assert again.heard_at > first.heard_at
+
+    async def test_each_host_and_each_hash_is_kept_and_the_latest_comes_first(self, store: SagaStore) -> None:
+        of_hosts = [
+            msgspec.structs.replace(STOCK, host=host, hash=digit * 64)
+            for host, digit in [("b", "1"), ("a", "1"), ("a", "2")]
+        ]
+        for one in of_hosts:
+            await store.keep_announcements([one], 60.0)
+        assert [kept.announcement for kept in await store.announcements()] == of_hosts[::-1]
+
+    async def test_who_is_silent_does_not_count_as_live(self, store: SagaStore) -> None:
+        await store.keep_announcements([STOCK], 60.0)
+        await store.keep_announcements([PAYMENTS], PAUSE_SECONDS)
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while all(kept.is_live for kept in await store.announcements()):
+                await asyncio.sleep(PAUSE_SECONDS)
+        assert [kept.is_live for kept in await store.announcements()] == [False, True]
+
+    async def test_nothing_to_keep_is_kept(self, store: SagaStore) -> None:
+        await store.keep_announcements([], 60.0)
+        assert list(await store.announcements()) == []
 
     async def test_messages_that_are_put_aside_are_kept_and_the_latest_are_listed(self, store: SagaStore) -> None:
         messages = [PutAside("replies.shop", f"reason {number}", bytes([0, 255, number])) for number in range(3)]

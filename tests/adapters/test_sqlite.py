@@ -472,7 +472,7 @@ async def test_a_file_that_is_no_database_says_so(path: Path) -> None:
 async def test_a_file_of_another_schema_version_says_what_to_do(path: Path) -> None:
     await open_store(path)
     await execute(path, "UPDATE sagaflow_schema SET version = 9")
-    expected = r"coordinator tables have version 9, this sagaflow works with version 1; use the release that made"
+    expected = r"coordinator tables have version 9, this sagaflow works with version 2; use the release that made"
     with pytest.raises(SchemaError, match=expected):
         await open_store(path)
 
@@ -499,10 +499,10 @@ async def test_check_sees_what_happened_to_the_tables_since_the_file_was_opened(
     async with SqliteStore(path) as store, SqliteTransactions(path) as transactions:
         await store.check()
         await transactions.check()
-        await execute(path, "UPDATE sagaflow_schema SET version = 2")
-        with pytest.raises(SchemaError, match="coordinator tables have version 2"):
+        await execute(path, "UPDATE sagaflow_schema SET version = 8")
+        with pytest.raises(SchemaError, match="coordinator tables have version 8"):
             await store.check()
-        with pytest.raises(SchemaError, match="participant tables have version 2"):
+        with pytest.raises(SchemaError, match="participant tables have version 8"):
             await transactions.check()
 
 

@@ -276,3 +276,23 @@ SELECT source, reason, body FROM unnest($1::text[], $2::text[], $3::bytea[]) AS 
 
 -- name: list_put_aside
 SELECT at, source, reason, body FROM sagaflow.put_aside ORDER BY id DESC LIMIT $1;
+
+-- name: keep_announcements
+-- Keep what processes of participants have announced now; they count as live for so many seconds. Of the
+-- same participants, those that were silent for a day are forgotten.
+WITH kept AS (
+    INSERT INTO sagaflow.announcement AS old (participant, host, hash, body, heard_at, live_until)
+    SELECT participant, host, hash, body::json, clock_timestamp(), clock_timestamp() + make_interval(secs => $5)
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS new (participant, host, hash, body)
+    ORDER BY participant, host, hash
+    ON CONFLICT (participant, host, hash)
+    DO UPDATE SET body = excluded.body, heard_at = excluded.heard_at, live_until = excluded.live_until
+)
+DELETE FROM sagaflow.announcement
+WHERE participant = ANY($1::text[]) AND heard_at < clock_timestamp() - interval '1 day'
+    AND (participant, host, hash) NOT IN (SELECT * FROM unnest($1::text[], $2::text[], $3::text[]));
+
+-- name: announcements
+SELECT body::text AS body, heard_at, live_until > clock_timestamp() AS is_live
+FROM sagaflow.announcement
+ORDER BY participant, heard_at DESC, host, hash;

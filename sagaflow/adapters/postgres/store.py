@@ -19,16 +19,19 @@ from sagaflow.adapters.postgres.migrations import Line
 from sagaflow.adapters.postgres.pool import keep_as_it_is, open_pool
 from sagaflow.core.plan import Plan
 from sagaflow.core.state import ENDED, SETTLED
+from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.named_queries import load
 from sagaflow.definitions.records import (
     Change,
     Due,
     JournalEntry,
+    KeptAnnouncement,
     Payload,
     PutAside,
     SagaFilter,
     SagaRecord,
     Watcher,
+    decode_announcement,
     decode_plan,
     encode,
 )
@@ -165,6 +168,25 @@ class PostgresStore:
     async def list_put_aside(self, limit: int) -> Sequence[PutAside]:
         """The latest of them, the last one first."""
         return await self._database.list_put_aside(_SQL["list_put_aside"], limit)
+
+    async def keep_announcements(self, announcements: Sequence[Announcement], live_seconds: float) -> None:
+        """Keep what participants have announced just now; they count as live for so long."""
+        latest = {(one.participant, one.host, one.hash): one for one in announcements}
+        await self._fetch(
+            "keep_announcements",
+            [one.participant for one in latest.values()],
+            [one.host for one in latest.values()],
+            [one.hash for one in latest.values()],
+            [encode(one) for one in latest.values()],
+            live_seconds,
+        )
+
+    async def announcements(self) -> Sequence[KeptAnnouncement]:
+        """What is kept of them, by participant, then the one that was heard last first."""
+        return [
+            KeptAnnouncement(decode_announcement(row["body"]), row["heard_at"], row["is_live"])
+            for row in await self._fetch("announcements")
+        ]
 
     async def find(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
         """The sagas of these ids that exist, in the order of their ids; nothing is locked."""

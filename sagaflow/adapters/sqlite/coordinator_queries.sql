@@ -157,3 +157,17 @@ INSERT INTO sagaflow_coordinator_put_aside (at, source, reason, body) VALUES (?,
 -- name: list_put_aside
 -- The latest messages, the last one first.
 SELECT at, source, reason, body FROM sagaflow_coordinator_put_aside ORDER BY number DESC LIMIT ?;
+
+-- name: keep_announcement
+-- A process of a participant has announced this now.
+INSERT INTO sagaflow_announcement (participant, host, hash, heard_at, live_until, body)
+VALUES (:participant, :host, :hash, :heard_at, :live_until, :body)
+ON CONFLICT DO UPDATE SET heard_at = excluded.heard_at, live_until = excluded.live_until, body = excluded.body;
+
+-- name: forget_announcements
+-- Forget what a JSON array of participants has announced before a time.
+DELETE FROM sagaflow_announcement WHERE participant IN (SELECT value FROM json_each(?)) AND heard_at < ?;
+
+-- name: announcements
+-- All that is kept, by participant, then the one that was heard last first.
+SELECT * FROM sagaflow_announcement ORDER BY participant, heard_at DESC, host, hash;

@@ -12,13 +12,16 @@ from uuid import UUID
 from sagaflow.adapters.sqlite.times import to_text, to_time
 from sagaflow.core.state import SagaStatus
 from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
+from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.records import (
     Change,
     JournalEntry,
+    KeptAnnouncement,
     Payload,
     PayloadKind,
     PutAside,
     SagaRecord,
+    decode_announcement,
     decode_commands,
     decode_error,
     decode_event,
@@ -155,3 +158,21 @@ def optional_text(time: datetime | None) -> str | None:
 
 def _optional_time(text: str | None) -> datetime | None:
     return None if text is None else to_time(text)
+
+
+def announcement_parameters(announcement: Announcement, now: datetime, live_until: datetime) -> Parameters:
+    """The row of an announcement that was heard now."""
+    return {
+        "participant": announcement.participant,
+        "host": announcement.host,
+        "hash": announcement.hash,
+        "heard_at": to_text(now),
+        "live_until": to_text(live_until),
+        "body": encode(announcement),
+    }
+
+
+def kept_announcement_of(row: sqlite3.Row, now: datetime) -> KeptAnnouncement:
+    """An announcement from its row."""
+    announcement = decode_announcement(row["body"])
+    return KeptAnnouncement(announcement, to_time(row["heard_at"]), to_time(row["live_until"]) > now)

@@ -23,7 +23,7 @@ class Part:
     statements: Mapping[str, str]
 
 
-COORDINATOR: Final = Part("coordinator", 1, load(__package__, "coordinator_schema.sql"))
+COORDINATOR: Final = Part("coordinator", 2, load(__package__, "coordinator_schema.sql"))
 PARTICIPANT: Final = Part("participant", 1, load(__package__, "participant_schema.sql"))
 
 

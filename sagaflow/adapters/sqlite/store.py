@@ -14,9 +14,11 @@ from uuid import UUID
 from sagaflow.adapters.sqlite.connection import BUSY_SECONDS, SqliteConnection, SqliteDatabase
 from sagaflow.adapters.sqlite.rows import (
     agenda_parameters,
+    announcement_parameters,
     id_array,
     journal_entry_of,
     journal_parameters,
+    kept_announcement_of,
     optional_text,
     payload_of,
     payload_parameters,
@@ -29,11 +31,13 @@ from sagaflow.adapters.sqlite.schema import COORDINATOR
 from sagaflow.adapters.sqlite.times import Clock, to_text, utc_now
 from sagaflow.core.plan import Plan
 from sagaflow.core.state import SETTLED
+from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.named_queries import load
 from sagaflow.definitions.records import (
     Change,
     Due,
     JournalEntry,
+    KeptAnnouncement,
     Payload,
     PutAside,
     SagaFilter,
@@ -44,6 +48,9 @@ from sagaflow.definitions.records import (
 )
 
 T = TypeVar("T")
+
+FORGET_AFTER: Final = timedelta(days=1)
+"""When announcements are forgotten that were not heard again."""
 
 _SQL: Final = load(__package__, "coordinator_queries.sql")
 
@@ -173,6 +180,24 @@ class SqliteStore:
     async def list_put_aside(self, limit: int) -> Sequence[PutAside]:
         """The latest of them, the last one first."""
         return await self._read(lambda db: [put_aside_of(row) for row in db.execute(_SQL["list_put_aside"], (limit,))])
+
+    async def keep_announcements(self, announcements: Sequence[Announcement], live_seconds: float) -> None:
+        """Keep what participants have announced just now; they count as live for so long."""
+        now = self._clock()
+        live_until = now + timedelta(seconds=live_seconds)
+        rows = [announcement_parameters(one, now, live_until) for one in announcements]
+        participants = json.dumps([one.participant for one in announcements])
+
+        def keep(db: sqlite3.Connection) -> None:
+            db.executemany(_SQL["keep_announcement"], rows)
+            db.execute(_SQL["forget_announcements"], (participants, to_text(now - FORGET_AFTER)))
+
+        await self._write(keep)
+
+    async def announcements(self) -> Sequence[KeptAnnouncement]:
+        """What is kept of them, by participant, then the one that was heard last first."""
+        now = self._clock()
+        return await self._read(lambda db: [kept_announcement_of(row, now) for row in db.execute(_SQL["announcements"])])
 
     async def find(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
         """The sagas of these ids that exist, in the order of their ids; nothing is locked."""

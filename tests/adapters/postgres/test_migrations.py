@@ -36,7 +36,7 @@ async def test_upgrading_an_empty_database_makes_what_check_wants(database_url: 
         assert list(applied) == list(migrations.migrations(line))
         await check(connection, line)
         standing = await status(connection, line)
-        assert [(one.number, one.name, one.problem) for one in standing] == [(1, "tables", None)]
+        assert [(one.number, one.name, one.problem) for one in standing] == [(m.number, m.name, None) for m in applied]
         assert all(one.applied_at is not None for one in standing)
 
 
@@ -75,13 +75,13 @@ async def test_those_who_upgrade_at_the_same_time_do_not_harm_each_other(databas
 
     async with racing() as tasks:
         runs = [tasks.create_task(upgraded()) for _ in range(4)]
-    assert sorted(run.result() for run in runs) == [0, 0, 0, 1]
+    assert sum(run.result() for run in runs) == len(migrations.migrations(COORDINATOR_LINE))
 
 
 @pytest.fixture
 def three_migrations(monkeypatch: pytest.MonkeyPatch) -> Sequence[Migration]:
     """As if sagaflow had been developed further."""
-    (first,) = migrations.migrations(COORDINATOR_LINE)
+    first = migrations.migrations(COORDINATOR_LINE)[0]
     second = Migration(2, "colour", "ALTER TABLE sagaflow.saga ADD colour text;")
     third = Migration(3, "broken", "ALTER TABLE sagaflow.saga ADD size text; SELECT 1 / 0;")
     chosen = (first, second, third)
@@ -141,10 +141,8 @@ async def test_a_database_of_a_newer_sagaflow_is_noticed(database_url: str) -> N
         await upgrade(connection, COORDINATOR_LINE)
         await connection.execute("INSERT INTO sagaflow.migration VALUES (7, 'future', repeat('0', 64))")
         problem = "migration 0007_future is of a newer sagaflow; install that version here"
-        assert [one.problem for one in await status(connection, COORDINATOR_LINE)] == [
-            None,
-            problem.removeprefix("migration 0007_future "),
-        ]
+        problems = [one.problem for one in await status(connection, COORDINATOR_LINE) if one.problem]
+        assert problems == [problem.removeprefix("migration 0007_future ")]
         for refused in (check, upgrade):
             with pytest.raises(SchemaError, match=problem):
                 await refused(connection, COORDINATOR_LINE)
