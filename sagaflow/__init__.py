@@ -6,6 +6,7 @@ Adapters are imported by name: `sagaflow.adapters.postgres`, `.rabbitmq`, `.sqli
 """
 
 from sagaflow.core.plan import Budget as Budget
+from sagaflow.core.plan import OnStuck as OnStuck
 from sagaflow.core.plan import Operation as Operation
 from sagaflow.core.plan import Plan as Plan
 from sagaflow.core.plan import StepKind as StepKind

@@ -13,6 +13,7 @@ from sagaflow.core.plan import (
     DEFAULT_BUDGET,
     DEFAULT_COMPENSATION_BUDGET,
     Budget,
+    OnStuck,
     Plan,
     PlannedStep,
     StepKind,
@@ -100,6 +101,8 @@ class Saga(Generic[InputT]):
         version: counted from 1; raise it when steps change. Runs keep the version they began with.
         deadline_seconds: after this time a saga that has not reached its pivot is undone. The attempts of each step
             before the pivot must fit into it: written budgets are checked, and defaults are made to fit (see `step`).
+        on_stuck: what a rollback does while one of its compensations is stuck: keep the order (what has to be
+            undone after it waits, the rest goes on), halt, or continue with all others.
 
     Example:
         >>> import dataclasses
@@ -124,12 +127,14 @@ class Saga(Generic[InputT]):
         *,
         version: int = 1,
         deadline_seconds: float | None = None,
+        on_stuck: OnStuck = OnStuck.KEEP_ORDER,
     ) -> None:
         if not is_name(name):
             raise DefinitionError(f"{name!r} cannot name a saga; use lower case letters, digits, '_', '-' and '.'")
         self.name = name
         self.version = version
         self.deadline_seconds = deadline_seconds
+        self.on_stuck = on_stuck
         self.input_type = PayloadType(input_type)
         self._steps: dict[str, SagaStep[InputT, Any, Any]] = {}
         self._drafts: list[_Draft] = []
@@ -340,7 +345,7 @@ class Saga(Generic[InputT]):
             step = draft.planned(kind, self.deadline_seconds)
             _check_budget(self, step)
             steps.append(step)
-        return Plan(self.name, self.version, tuple(steps), self.deadline_seconds)
+        return Plan(self.name, self.version, tuple(steps), self.deadline_seconds, OnStuck(self.on_stuck))
 
 
 class _Options:

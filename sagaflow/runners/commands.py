@@ -17,8 +17,8 @@ from sagaflow.definitions.records import INPUT_STEP, Payload, PayloadKind
 from sagaflow.definitions.saga import Saga
 from sagaflow.runners.turns import Turn
 
-CODE_MISSING_RETRY_SECONDS = 10.0
-"""How long a command waits that this process has no code to make; another may have it."""
+CODE_MISSING_RETRY_SECONDS = 1.0
+"""How long a command first waits that this process has no code to make; another may have it."""
 
 
 class SagaCode:

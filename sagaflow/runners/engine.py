@@ -34,7 +34,7 @@ log = logging.getLogger("sagaflow.coordinator")
 
 INPUTS_BATCH_MAX = 200
 
-UNSERVED_RETRY_SECONDS = 10.0
+UNSERVED_RETRY_SECONDS = 1.0
 LOCKED_RETRY_SECONDS = 1.0
 
 

@@ -27,7 +27,7 @@ log = logging.getLogger("sagaflow.worker")
 Tx = TypeVar("Tx")
 
 HANDLER_BUDGET_SECONDS = 30.0
-UNSERVED_RETRY_SECONDS = 10.0
+UNSERVED_RETRY_SECONDS = 1.0
 
 
 class Worker:

@@ -21,6 +21,7 @@ Method = tuple[int, int]
 """The numbers of a method's class and of the method itself."""
 
 BASIC_ACK: Final[Method] = (60, 80)
+BASIC_CONSUME_OK: Final[Method] = (60, 21)
 BASIC_CANCEL: Final[Method] = (60, 30)
 CHANNEL_OPEN_OK: Final[Method] = (20, 11)
 CHANNEL_CLOSE_OK: Final[Method] = (20, 41)

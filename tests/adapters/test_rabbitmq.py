@@ -25,6 +25,7 @@ from sagaflow.testing.transport_contract import ANSWERS, COMMANDS, REPLIES, Inbo
 from tests.adapters.proxy import (
     BASIC_ACK,
     BASIC_CANCEL,
+    BASIC_CONSUME_OK,
     CHANNEL_CLOSE_OK,
     CHANNEL_OPEN_OK,
     CONNECTION_BLOCKED,
@@ -673,7 +674,7 @@ async def test_a_queue_that_is_deleted_under_its_consumer_is_made_and_consumed_a
 async def test_a_consumer_that_is_gone_without_a_word_is_noticed(
     transport: RabbitTransport, proxy: Proxy, operator: Operator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The watch asks the broker whether it knows of a consumer."""
+    """One to which nothing comes asks the broker whether there is a consumer at all."""
     inbox = await Inbox.at(transport, COMMANDS)
     proxy.swallowed.add(BASIC_CANCEL)
     await operator.delete_queue(operator.name(COMMANDS))
@@ -681,6 +682,68 @@ async def test_a_consumer_that_is_gone_without_a_word_is_noticed(
     await transport.publish(letters(COMMANDS, ["after"]))
     await inbox.until_it_has(["after"])
     assert "the broker has lost the consumer" in caplog.text
+
+
+async def test_a_consumer_that_is_not_served_is_replaced(transport: RabbitTransport, operator: Operator) -> None:
+    """RabbitMQ 3.10 does that when a queue is deleted and made again at once, and no question to it reveals it."""
+    inbox = await Inbox.at(transport, COMMANDS)
+    await operator.replace(operator.name(COMMANDS), durable=True, arguments=operator.quorum)
+    await transport.publish(letters(COMMANDS, ["after"]))
+    await inbox.until_it_has(["after"])
+
+
+async def test_a_quiet_consumer_is_replaced_and_misses_nothing(transport: RabbitTransport, proxy: Proxy) -> None:
+    """Nor does anything come twice for that reason."""
+    inbox = await Inbox.at(transport, COMMANDS)
+    (line,) = proxy.lines("sagaflow consuming ")
+    texts = numbered(5)
+    for text in texts:
+        begun = line.said.count(BASIC_CONSUME_OK)
+        await until(partial(lambda begun: line.said.count(BASIC_CONSUME_OK) > begun, begun))
+        await transport.publish(letters(COMMANDS, [text]))
+    await inbox.until_it_has(texts)
+    assert inbox.texts == texts
+
+
+async def test_a_queue_that_publishers_make_again_at_once_is_consumed_again(
+    transport: RabbitTransport, operator: Operator
+) -> None:
+    """So it is when the operator deletes a queue that is in use."""
+    inbox = await Inbox.at(transport, COMMANDS)
+    published: list[str] = []
+    is_over = asyncio.Event()
+
+    async def publish() -> None:
+        while not is_over.is_set():
+            text = f"number {len(published)}"
+            await publish_until_confirmed(transport, letters(COMMANDS, [text]))
+            published.append(text)
+
+    publishing = asyncio.create_task(publish())
+    for _ in range(3):
+        before = len(inbox.deliveries)
+        await until(partial(lambda before: len(inbox.deliveries) > before, before))
+        await operator.delete_queue(operator.name(COMMANDS))
+        deleted = len(published) + 1
+        await until(partial(lambda deleted: len(published) > deleted, deleted))
+        await inbox.until_it_has(published[deleted : deleted + 1])
+    is_over.set()
+    await publishing
+
+
+async def test_a_consumer_that_has_its_fill_is_left_alone(transport: RabbitTransport, proxy: Proxy) -> None:
+    """Neither that nothing comes nor that something waits is a reason to replace it, while it takes its time."""
+    inbox = await Inbox.at(transport, COMMANDS, prefetch=1, acknowledge=False)
+    for text in ("x", "y"):
+        await transport.publish(letters(COMMANDS, [text]))
+    await inbox.until_count(1)
+    await Inbox.at(transport, REPLIES)
+    (line,) = proxy.lines("sagaflow consuming ")
+    begun = line.said.count(BASIC_CONSUME_OK)
+    await until(lambda: line.said.count(BASIC_CONSUME_OK) > begun + 1)  # the quiet one was replaced, twice
+    await inbox.deliveries[0].ack()
+    await inbox.until_count(2)
+    assert inbox.texts == ["x", "y"]
 
 
 async def until_consumed(operator: Operator, address: Address) -> None:

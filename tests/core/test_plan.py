@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from sagaflow.core.plan import Budget, Operation, Plan, PlannedStep, StepKind, is_name
+from sagaflow.core.plan import Budget, OnStuck, Operation, Plan, PlannedStep, StepKind, is_name
 from sagaflow.errors import DefinitionError, PlanError
 from tests.core.plans import pivot, plan_of, retriable, step
 
@@ -205,6 +205,7 @@ def test_another_kind_changes_hash_and_shape() -> None:
     [
         replace(PAYMENT, deadline_seconds=None),
         replace(PAYMENT, deadline_seconds=901.0),
+        replace(PAYMENT, on_stuck=OnStuck.HALT),
         _with(0, action=Budget(61.0, 5)),
         _with(0, action=Budget(60.0, 6)),
         _with(0, compensation=Budget(61.0, 20)),

@@ -16,8 +16,15 @@ from sagaflow.errors import Unavailable
 
 log = logging.getLogger("sagaflow.rabbitmq")
 
-MISSED_MAX: Final = 2
-"""How often in a row the consumer must be found missing: under load the broker may once count none in error."""
+DOUBTFUL_MAX: Final = 2
+"""How many checks in a row must speak against a consumer: a message may just have come, and the broker, under load,
+may count wrongly."""
+
+QUIET_MAX: Final = 6
+"""After how many checks without any delivery a consumer is replaced, whatever the broker says of it.
+
+When a quorum queue is deleted and made again at once, as publishers do, RabbitMQ 3.10 does not tell its consumers.
+It goes on to list them, and what it believes to have delivered to them reaches nobody."""
 
 
 class Consumer:
@@ -77,25 +84,33 @@ class Consumer:
 
     async def _keep_up(self, stream: Stream) -> None:
         while True:
-            why = await self._until_ended(stream)
-            # Of a lost connection there is a line already.
-            level = logging.DEBUG if stream.was_cut else logging.WARNING
+            level, why = await self._until_ended(stream)
             log.log(level, "%s is not consumed at present: %s", self._address, why)
+            await stream.cancel()
             await stream.close()
             stream = await persist(f"consuming {self._address}", self._open_stream)
             log.log(level, "%s is consumed again", self._address)
 
-    async def _until_ended(self, stream: Stream) -> str:
-        """Why the stream has ended, when it has, or when the broker turns out to know nothing of it any more."""
-        missed = 0
-        while missed < MISSED_MAX:
+    async def _until_ended(self, stream: Stream) -> tuple[int, str]:
+        """Wait until it has ended or may have; why, and how loudly to say so."""
+        doubtful = quiet = 0
+        while doubtful < DOUBTFUL_MAX and quiet < QUIET_MAX:
+            received = stream.received
             if await stream.has_ended(self._check_seconds):
-                return stream.reason_ended
-            missed = 0 if await self._is_consumed() else missed + 1
-        return "the broker has lost the consumer"
+                # Of a lost connection there is a line already.
+                return (logging.DEBUG if stream.was_cut else logging.WARNING), stream.reason_ended
+            is_doubtful = stream.has_room and await self._is_doubtful()
+            is_quiet = stream.received == received
+            doubtful = doubtful + 1 if is_quiet and is_doubtful else 0
+            quiet = quiet + 1 if is_quiet and stream.is_idle else 0
+        if doubtful == DOUBTFUL_MAX:
+            return logging.WARNING, "the broker has lost the consumer"
+        return logging.DEBUG, "nothing has come for a while, which may have any reason"
 
-    async def _is_consumed(self) -> bool:
+    async def _is_doubtful(self) -> bool:
+        """Whether the broker knows of no consumer, or has what it should have delivered."""
         try:
-            return await self._topology.count_consumers(self._link.connection, self._address) > 0
+            queue = await self._topology.look_at(self._link.connection, self._address)
         except Unavailable:  # nobody knows; if the connection is lost, the stream will end by itself
-            return True
+            return False
+        return queue.consumers == 0 or queue.waiting > 0

@@ -25,14 +25,17 @@ class Stream:
     are out. The driver closes a channel on which such a call is given up, and all of them would come again.
     """
 
-    def __init__(self, channel: AbstractChannel, receive: Callable[[Delivery], None]) -> None:
+    def __init__(self, channel: AbstractChannel, receive: Callable[[Delivery], None], prefetch: int) -> None:
+        self.received = 0
+        """How many deliveries have come."""
         self.reason_ended = "its channel was closed"
         self.was_cut = False
         """Whether the whole connection has ended."""
         self._channel = channel
         self._receive = receive
+        self._prefetch = prefetch
         self._ended = asyncio.Event()
-        self._is_draining = False
+        self._is_cancelled = False
         self._outstanding = 0
         self._queue: AbstractQueue | None = None
         self._tag = ""
@@ -42,13 +45,23 @@ class Stream:
         cls, channel: AbstractChannel, queue: str, receive: Callable[[Delivery], None], prefetch: int
     ) -> Stream:
         """Begin to consume on a new channel."""
-        stream = cls(channel, receive)
+        stream = cls(channel, receive, prefetch)
         try:
-            await stream._consume(queue, prefetch)
+            await stream._consume(queue)
         except BaseException:
             await stream.close()
             raise
         return stream
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another delivery may come before one is acknowledged."""
+        return self._outstanding < self._prefetch
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that has come is acknowledged."""
+        return self._outstanding == 0
 
     async def has_ended(self, within_seconds: float) -> bool:
         """Wait that long, or until it has ended; return whether it has."""
@@ -59,31 +72,36 @@ class Stream:
 
     async def drain(self) -> None:
         """Have no more deliveries. The channel is closed when the last one that is out is acknowledged."""
-        self._is_draining = True
+        await self.cancel()
+        await self._close_when_idle()
+
+    async def cancel(self) -> None:
+        """Have no more deliveries; those that are out can be acknowledged."""
+        self._is_cancelled = True
         with suppress(Unavailable), unavailable("cancelling"):  # without a connection there is nothing to cancel
             if self._queue is not None:
                 await self._queue.cancel(self._tag)
-        await self._close_when_idle()
 
     async def close(self) -> None:
         """Close the channel; what is not acknowledged comes again."""
         await close_channel(self._channel)
 
-    async def _consume(self, queue: str, prefetch: int) -> None:
+    async def _consume(self, queue: str) -> None:
         driver = await self._channel.get_underlay_channel()
         driver.on_consumer_cancel_callbacks.add(self._on_cancel)
         self._channel.close_callbacks.add(self._on_close)
         # The bound counts for the consumers that come after it.
-        await self._channel.set_qos(prefetch_count=prefetch)
+        await self._channel.set_qos(prefetch_count=self._prefetch)
         self._queue = await self._channel.get_queue(queue, ensure=False)
         self._tag = await self._queue.consume(self._on_message)
 
     async def _on_message(self, message: AbstractIncomingMessage) -> None:
         """Pass it on and be done: the driver cancels what still runs here when the connection is lost."""
-        if self._is_draining:
+        if self._is_cancelled:
             with suppress(Unavailable), unavailable("returning"):
                 await message.reject(requeue=True)
             return
+        self.received += 1
         self._outstanding += 1
         self._receive(RabbitDelivery(message, self._on_settled))
 
@@ -92,7 +110,7 @@ class Stream:
         await self._close_when_idle()
 
     async def _close_when_idle(self) -> None:
-        if self._is_draining and self._outstanding == 0:
+        if self._is_cancelled and self.is_idle:
             await self.close()
 
     def _on_cancel(self, _: object) -> None:

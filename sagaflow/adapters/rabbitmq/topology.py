@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from aio_pika import ExchangeType
@@ -39,6 +40,14 @@ QUEUE_NAME_BYTES_MAX: Final = 255
 """A bound of AMQP."""
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """How many bodies wait in a queue for a consumer, and how many consumers the broker believes that it has."""
+
+    waiting: int
+    consumers: int
 
 
 class Topology:
@@ -75,15 +84,16 @@ class Topology:
             async with connection.channel() as channel:
                 await (self._make if self._declare else self._look_for)(channel, addresses)
 
-    async def count_consumers(self, connection: Connection, address: Address) -> int:
-        """How many consumers the queue has; none if there is no such queue."""
-        with unavailable("consumers cannot be counted"):
+    async def look_at(self, connection: Connection, address: Address) -> QueueState:
+        """What is in the queue; nothing and nobody if there is no such queue."""
+        with unavailable("a queue cannot be looked at"):
             async with connection.channel() as channel:
                 try:
                     queue = await channel.get_queue(self.queue(address))
                 except ChannelNotFoundEntity:
-                    return 0
-                return queue.declaration_result.consumer_count or 0
+                    return QueueState(waiting=0, consumers=0)
+                found = queue.declaration_result
+                return QueueState(waiting=found.message_count or 0, consumers=found.consumer_count or 0)
 
     async def _make(self, channel: AbstractChannel, addresses: Iterable[Address]) -> None:
         exchange = await channel.declare_exchange(self.exchange, ExchangeType.DIRECT, durable=True)

@@ -12,8 +12,8 @@ from tests.servers import Server
 from tests.servers.databases import create_database, drop_database
 
 EMPTY = """
-    TRUNCATE sagaflow.saga, sagaflow.agenda, sagaflow.journal, sagaflow.payload, sagaflow.plan, sagaflow.process, sagaflow.announcement,
-        sagaflow.put_aside, sagaflow_participant.barrier, sagaflow_participant.put_aside
+    TRUNCATE sagaflow.saga, sagaflow.agenda, sagaflow.journal, sagaflow.payload, sagaflow.plan, sagaflow.process,
+        sagaflow.announcement, sagaflow.put_aside, sagaflow_participant.barrier, sagaflow_participant.put_aside
 """
 
 
