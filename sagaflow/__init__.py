@@ -36,6 +36,7 @@ from sagaflow.runners.coordinator import Coordinator as Coordinator
 from sagaflow.runners.coordinator import Outcome as Outcome
 from sagaflow.runners.coordinator import Run as Run
 from sagaflow.runners.operator import Operator as Operator
+from sagaflow.runners.readiness import UndoReady as UndoReady
 from sagaflow.runners.signals import until_stopped as until_stopped
 from sagaflow.runners.worker import Worker as Worker
 from sagaflow.runners.worker import serve as serve

@@ -19,6 +19,7 @@ from sagaflow.cli.coordinator import coordinator
 from sagaflow.cli.db import sql, status, upgrade
 from sagaflow.cli.dead import dead
 from sagaflow.cli.demo import demo
+from sagaflow.cli.participants import participants
 from sagaflow.cli.sagas import list_sagas, show
 from sagaflow.cli.schemas import schemas
 from sagaflow.cli.steering import abandon, cancel, retry, skip
@@ -71,6 +72,7 @@ db.command(sql, sort_key=3)
 app.command(list_sagas, name="list", group=LOOK, sort_key=1)
 app.command(show, group=LOOK, sort_key=2)
 app.command(dead, group=LOOK, sort_key=3)
+app.command(participants, group=LOOK, sort_key=4)
 app.command(retry, group=STEER, sort_key=1)
 app.command(skip, group=STEER, sort_key=2)
 app.command(cancel, group=STEER, sort_key=3)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from sagaflow.core.effects import SendCommand
 from sagaflow.core.events import CommandDeferred, CommandFailed
-from sagaflow.core.plan import Operation, Plan
+from sagaflow.core.plan import Operation, Plan, PlannedStep
 from sagaflow.definitions import ids
 from sagaflow.definitions.messages import Command, ErrorInfo, write
 from sagaflow.definitions.ports import Address, Letter, QueueKind
@@ -19,6 +19,9 @@ from sagaflow.runners.turns import Turn
 
 CODE_MISSING_RETRY_SECONDS = 1.0
 """How long a command first waits that this process has no code to make; another may have it."""
+
+HELD_RETRY_SECONDS = 1.0
+"""How long a command waits at first whose step must not begin yet. The process that holds it is told when it may."""
 
 
 class SagaCode:
@@ -64,25 +67,44 @@ class StoredPayloads:
 
 
 def make_letters(
-    turn: Turn, payloads: StoredPayloads, code: SagaCode, *, reply_to: str, origin: str
+    turn: Turn,
+    payloads: StoredPayloads,
+    code: SagaCode,
+    *,
+    hold: Callable[[Turn, PlannedStep], str | None],
+    reply_to: str,
+    origin: str,
 ) -> Sequence[Letter]:
-    """The commands that a turn sends. One that cannot be made is told to the turn, which may send others."""
+    """The commands that a turn sends. One that cannot be made is told to the turn, which may send others. `hold` says
+    why a step must not begin yet; it is asked before the first attempt only."""
     letters = []
     while turn.to_send:
         command = turn.to_send.pop(0)
         body = payloads.body(PayloadKind.COMMAND, command.step)
         if body is None:
-            body = _make(turn, command, payloads, code, origin)
+            body = _make(turn, command, payloads, code, hold, origin)
         if body is not None:
             letters.append(_letter(turn, command, body, reply_to))
     return letters
 
 
-def _make(turn: Turn, command: SendCommand, payloads: StoredPayloads, code: SagaCode, origin: str) -> bytes | None:
+def _make(
+    turn: Turn,
+    command: SendCommand,
+    payloads: StoredPayloads,
+    code: SagaCode,
+    hold: Callable[[Turn, PlannedStep], str | None],
+    origin: str,
+) -> bytes | None:
     attempt = (command.step, command.operation, command.round, command.attempt)
     saga = code.of(turn.plan)
     if saga is None:
         turn.apply(CommandDeferred(*attempt, CODE_MISSING_RETRY_SECONDS), origin=origin)
+        return None
+    held = _why_held(turn, command, hold)
+    if held is not None:
+        not_ready = ErrorInfo("NotReady", held)
+        turn.apply(CommandDeferred(*attempt, HELD_RETRY_SECONDS), origin=origin, error=not_ready)
         return None
     saga_input = payloads.body(PayloadKind.INPUT)
     assert saga_input is not None, "a saga is stored with its input"
@@ -95,6 +117,13 @@ def _make(turn: Turn, command: SendCommand, payloads: StoredPayloads, code: Saga
     payloads.add(made)
     turn.keep(made)
     return body
+
+
+def _why_held(turn: Turn, command: SendCommand, hold: Callable[[Turn, PlannedStep], str | None]) -> str | None:
+    """Only what has never begun is held: after that, the damage may be done, and to go on may be what mends it."""
+    if command.operation is not Operation.ACTION or (command.round, command.attempt) != (1, 1):
+        return None
+    return hold(turn, turn.plan.steps[turn.plan.index[command.step]])
 
 
 def _letter(turn: Turn, command: SendCommand, payload: bytes, reply_to: str) -> Letter:

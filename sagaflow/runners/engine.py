@@ -26,6 +26,7 @@ from sagaflow.errors import ConflictError, Locked, Unavailable
 from sagaflow.runners.batches import Batcher, until_available
 from sagaflow.runners.commands import SagaCode, StoredPayloads, make_letters
 from sagaflow.runners.outbox import Outbox
+from sagaflow.runners.readiness import Readiness
 from sagaflow.runners.receipts import Receipt
 from sagaflow.runners.turns import Turn
 from sagaflow.runners.watches import Watches
@@ -69,7 +70,15 @@ class Woken:
     resend: bool
 
 
-Input = Start | ReplyArrived | Woken
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What a saga was held for may be there now."""
+
+    saga_id: UUID
+
+
+Happened = ReplyArrived | Woken | Released
+Input = Start | Happened
 
 
 @dataclass
@@ -97,7 +106,8 @@ class Engine:
     """Deals with inputs in batches.
 
     `name` is the coordinator's, `process` this process's identity; `expect` is told in how many seconds a
-    saga has to be looked at again; `put_aside` keeps a reply that must not count, with the reason.
+    saga has to be looked at again; `put_aside` keeps a reply that must not count, with the reason; `learn` is told of
+    plans that were found in the store.
     """
 
     def __init__(
@@ -112,6 +122,8 @@ class Engine:
         watches: Watches,
         expect: Callable[[float], None],
         put_aside: Callable[[Reply, str, Receipt], None],
+        readiness: Readiness,
+        learn: Callable[[Plan], None],
     ) -> None:
         self._name = name
         self._process = process
@@ -122,6 +134,8 @@ class Engine:
         self._watches = watches
         self._expect = expect
         self._put_aside = put_aside
+        self._readiness = readiness
+        self._learn = learn
         self._plans: dict[str, Plan] = dict(code.plans)
         self.inputs: Batcher[Input] = Batcher("engine", self._work, INPUTS_BATCH_MAX, forsake=_forsake)
 
@@ -153,7 +167,7 @@ class Engine:
             case ReplyArrived():
                 log.error("a reply for saga %s cannot be dealt with", one.saga_id, exc_info=error)
                 self._put_aside(one.reply, f"{type(error).__qualname__}: {error}", one.receipt)
-            case Woken():
+            case Woken() | Released():
                 log.error("saga %s cannot be woken; it is tried again later", one.saga_id, exc_info=error)
 
     async def _transact(self, inputs: Sequence[Input], *, again: bool) -> _Batch:
@@ -169,6 +183,7 @@ class Engine:
         except _UnknownPlans as unknown:
             for plan in await self._store.plans(unknown.hashes):
                 self._plans[plan.hash] = plan
+                self._learn(plan)
             return await self._transact(inputs, again=again)
 
     def _act(self, inputs: Sequence[Input], batch: _Batch) -> None:
@@ -215,12 +230,10 @@ class Engine:
 
     # Sagas that go on.
 
-    async def _go_on(
-        self, tx: StoreTransaction, inputs: Sequence[ReplyArrived | Woken], batch: _Batch, *, again: bool
-    ) -> None:
+    async def _go_on(self, tx: StoreTransaction, inputs: Sequence[Happened], batch: _Batch, *, again: bool) -> None:
         if not inputs:
             return
-        by_saga: dict[UUID, list[ReplyArrived | Woken]] = defaultdict(list)
+        by_saga: dict[UUID, list[Happened]] = defaultdict(list)
         for one in inputs:
             by_saga[one.saga_id].append(one)
         records = await tx.load(list(by_saga))
@@ -245,11 +258,16 @@ class Engine:
         if resent:
             await tx.resent([turn.record.saga_id for turn in resent], [turn.wake_at for turn in resent], self._process)
 
-    def _take(self, turn: Turn | None, one: ReplyArrived | Woken, batch: _Batch) -> None:
+    def _take(self, turn: Turn | None, one: Happened, batch: _Batch) -> None:
         match one:
             case Woken():
                 if turn is not None:
                     turn.wake(self.origin)
+                    if one.resend:  # the process that held it may be gone
+                        turn.retry_deferred(self.origin, self._readiness.concerns)
+            case Released():
+                if turn is not None:
+                    turn.retry_deferred(self.origin, self._readiness.concerns)
             case ReplyArrived():
                 reason = "no saga has this id" if turn is None else why_foreign(turn, one.reply)
                 if turn is None or reason is not None:
@@ -271,7 +289,14 @@ class Engine:
         ]
 
     def _letters(self, turn: Turn, payloads: Sequence[Payload]) -> Sequence[Letter]:
-        return make_letters(turn, StoredPayloads(payloads), self._code, reply_to=self._name, origin=self.origin)
+        return make_letters(
+            turn,
+            StoredPayloads(payloads),
+            self._code,
+            hold=self._readiness.hold,
+            reply_to=self._name,
+            origin=self.origin,
+        )
 
     def _note(self, turn: Turn, batch: _Batch) -> None:
         status = turn.state.status

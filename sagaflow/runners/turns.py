@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -17,7 +18,7 @@ from sagaflow.core.effects import (
 )
 from sagaflow.core.events import DeadlinePassed, Event, Succeeded, TimerFired
 from sagaflow.core.machine import advance
-from sagaflow.core.plan import Operation, Plan
+from sagaflow.core.plan import Operation, Plan, PlannedStep
 from sagaflow.core.state import OpStatus, SagaState, by_name
 from sagaflow.definitions.messages import ErrorInfo
 from sagaflow.definitions.records import Change, JournalEntry, Payload, PayloadKind, SagaRecord, Timer
@@ -95,6 +96,17 @@ class Turn:
                 del self._timers[timer.step, timer.operation]
                 self.apply(DeadlinePassed(), origin=origin)
             else:
+                event = TimerFired(timer.step, timer.operation, timer.round, timer.attempt)
+                self.apply(event, origin=origin)
+
+    def retry_deferred(self, origin: str, which: Callable[[Turn, PlannedStep], bool]) -> None:
+        """Of the steps whose first command could not be sent yet, try some now, and not when their time comes."""
+        for timer in list(self._timers.values()):
+            if timer.step is None or self._timers.get((timer.step, timer.operation)) is not timer:
+                continue  # stopped or replaced by what happened before it
+            place = self.plan.index[timer.step]
+            op = self.state.steps[place].op(timer.operation)
+            if op.status is OpStatus.DEFERRED and not op.again and which(self, self.plan.steps[place]):
                 event = TimerFired(timer.step, timer.operation, timer.round, timer.attempt)
                 self.apply(event, origin=origin)
 

@@ -11,7 +11,8 @@ from functools import partial
 from typing import Self, TypeVar
 
 from sagaflow.core.plan import Operation
-from sagaflow.definitions.messages import Command, ErrorInfo, Reply, ReplyOutcome, write
+from sagaflow.definitions.announcements import announcement_of
+from sagaflow.definitions.messages import Command, ErrorInfo, Inquiry, Reply, ReplyOutcome, write
 from sagaflow.definitions.participant import Participant
 from sagaflow.definitions.ports import Address, Letter, QueueKind, Transactions, Transport
 from sagaflow.errors import DefinitionError
@@ -54,6 +55,7 @@ class Worker:
         self._concurrency = concurrency
         self._grace_seconds = grace_seconds
         self._host = f"{socket.gethostname()}:{os.getpid()}"
+        self._announcement = b""
         self._tasks = Tasks()
         self._intakes = [self._intake(queue) for queue in (QueueKind.COMPENSATIONS, QueueKind.COMMANDS)]
         self._closing = AsyncExitStack()
@@ -63,6 +65,7 @@ class Worker:
         if self._entered:
             raise RuntimeError("a worker is entered once; make another to run it again")
         self._entered = True
+        self._announcement = write(announcement_of(self._participant, self._host))
         async with AsyncExitStack() as stack:
             await self._transactions.check()
             await stack.enter_async_context(self._transport)
@@ -90,23 +93,31 @@ class Worker:
         except TimeoutError:
             log.warning("stopped before all replies were sent; the commands will come again")
 
-    def _intake(self, queue: QueueKind) -> Intake[Command]:
+    def _intake(self, queue: QueueKind) -> Intake[Command | Inquiry]:
         """Actions and compensations have a queue and a bound of their own, so that neither starves the other."""
         running = asyncio.Semaphore(self._concurrency)
-        intake: Intake[Command] = Intake(
-            Command,
+
+        def take(message: Command | Inquiry, receipt: Receipt) -> None:
+            match message:
+                case Command():
+                    name = f"sagaflow {message.operation} {message.step}"
+                    self._tasks.spawn(self._serve(message, receipt, running), name)
+                case Inquiry():
+                    self._announce(message, receipt)
+
+        return Intake(
+            Command | Inquiry if queue is QueueKind.COMPENSATIONS else Command,
             Address(queue, self._participant.name),
-            take=lambda command, receipt: self._tasks.spawn(
-                self._serve(command, receipt, running, intake), f"sagaflow {command.operation} {command.step}"
-            ),
+            take=take,
             keep=self._transactions.put_aside,
             transport=self._transport,
         )
-        return intake
 
-    async def _serve(
-        self, command: Command, receipt: Receipt, running: asyncio.Semaphore, intake: Intake[Command]
-    ) -> None:
+    def _announce(self, inquiry: Inquiry, receipt: Receipt) -> None:
+        """Say what is served. It needs no database, so it says nothing about one."""
+        self._outbox.put([Letter(Address(QueueKind.ANSWERS, inquiry.reply_to), self._announcement)], [receipt])
+
+    async def _serve(self, command: Command, receipt: Receipt, running: asyncio.Semaphore) -> None:
         async with running:
             reply = await self._reply_to(command)
         self._outbox.put([Letter(Address(QueueKind.REPLIES, command.reply_to), write(reply))], [receipt])

@@ -846,7 +846,7 @@ class StoreContract:
         await store.keep_announcements([STOCK], 60.0)
         await store.keep_announcements([PAYMENTS], PAUSE_SECONDS)
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while all(kept.is_live for kept in await store.announcements()):
+            while all(kept.is_live for kept in await store.announcements()):  # noqa: ASYNC110  # by the store's clock
                 await asyncio.sleep(PAUSE_SECONDS)
         assert [kept.is_live for kept in await store.announcements()] == [False, True]
 

@@ -69,6 +69,7 @@ class CommitsInDoubt:
 async def die(coordinator: Coordinator) -> None:
     """Stop everything of a coordinator without a word, as SIGKILL would."""
     await coordinator._upkeep.close()
+    await coordinator._roll_call.close()
     for part in (coordinator._engine.inputs, coordinator._outbox):
         await part.abort()
     for intake in (coordinator._asked, coordinator._replies):

@@ -72,6 +72,18 @@ class Agency:
     attempts: dict[str, int] = field(default_factory=dict)
     behaviour: dict[str, Behaviour] = field(default_factory=dict)
 
+    def hold(self, what: str) -> asyncio.Event:
+        """Have something wait until the event is set; then it behaves as it was told before."""
+        gate, before = asyncio.Event(), self.behaviour.get(what)
+
+        async def wait(attempt: int) -> None:
+            await gate.wait()
+            if before is not None:
+                await before(attempt)
+
+        self.behaviour[what] = wait
+        return gate
+
     async def do(self, what: str, result: str) -> str:
         """Do something, or not, as the test wants it."""
         self.attempts[what] = self.attempts.get(what, 0) + 1

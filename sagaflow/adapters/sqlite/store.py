@@ -197,7 +197,9 @@ class SqliteStore:
     async def announcements(self) -> Sequence[KeptAnnouncement]:
         """What is kept of them, by participant, then the one that was heard last first."""
         now = self._clock()
-        return await self._read(lambda db: [kept_announcement_of(row, now) for row in db.execute(_SQL["announcements"])])
+        return await self._read(
+            lambda db: [kept_announcement_of(row, now) for row in db.execute(_SQL["announcements"])]
+        )
 
     async def find(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
         """The sagas of these ids that exist, in the order of their ids; nothing is locked."""
