@@ -194,7 +194,7 @@ class Saga(Generic[InputT]):
             timeout_seconds: how long one attempt is waited for (60 by default).
             attempts: how many there are (5 by default, 20 from the pivot on).
             compensation_timeout_seconds: likewise for its compensation (60 by default).
-            compensation_attempts: likewise (20 by default).
+            compensation_attempts: likewise (50 by default).
 
         Raises:
             DefinitionError: the function or the address cannot be used.
