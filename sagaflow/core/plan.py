@@ -66,7 +66,8 @@ DEFAULT_BUDGET: Mapping[StepKind, Budget] = {
 }
 """The budget of an action, by kind: what can be undone gives up early, what must succeed does not."""
 
-DEFAULT_COMPENSATION_BUDGET = Budget(timeout_seconds=60.0, attempts=20)
+DEFAULT_COMPENSATION_BUDGET = Budget(timeout_seconds=60.0, attempts=50)
+"""What has to be undone is tried longest."""
 
 
 @dataclass(frozen=True, slots=True)

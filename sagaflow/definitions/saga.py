@@ -200,7 +200,7 @@ class Saga(Generic[InputT]):
                 lower as it has to be.
             attempts: how many there are (5 by default, 20 from the pivot on).
             compensation_timeout_seconds: likewise for its compensation (60 by default).
-            compensation_attempts: likewise (20 by default).
+            compensation_attempts: likewise (50 by default).
 
         Raises:
             DefinitionError: the function or the address cannot be used.

@@ -154,6 +154,6 @@ def _context(command: Command, tx: Any) -> StepContext[Any]:
         saga_id=command.saga_id,
         step=command.step,
         attempt=command.attempt,
-        idempotency_key=f"{command.saga_id}/{command.step}",
         traceparent=command.traceparent,
+        operation=command.operation,
     )

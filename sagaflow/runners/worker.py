@@ -132,7 +132,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001  # handlers may raise anything; it is all told to the coordinator
             log.info("%s of %s failed: %s", command.operation, command.step, type(error).__qualname__)
             verdict = Verdict(ReplyOutcome.FAILED, error=ErrorInfo.of(error))
-            return self._reply(command, verdict, step.retry.delay_seconds(command.attempt, error))
+            return self._reply(command, verdict, step.retry_of(command.operation).delay_seconds(command.attempt, error))
         return self._reply(command, verdict)
 
     async def _carry_out(self, step: AnyStep, command: Command) -> Verdict:

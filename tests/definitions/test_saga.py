@@ -179,15 +179,15 @@ def test_the_budget_of_an_action_goes_by_its_kind(place: int, attempts: int) -> 
     add(saga, "s.behind")
     step = saga.plan.steps[place]
     assert step.budget(Operation.ACTION) == Budget(60.0, attempts)
-    assert step.budget(Operation.COMPENSATION) == Budget(60.0, 20)
+    assert step.budget(Operation.COMPENSATION) == Budget(60.0, 50)
 
 
 @pytest.mark.parametrize(
     ("options", "action", "compensation"),
     [
-        ({"timeout_seconds": 2.5}, Budget(2.5, 5), Budget(60.0, 20)),
-        ({"attempts": 1}, Budget(60.0, 1), Budget(60.0, 20)),
-        ({"compensation_timeout_seconds": 3.5}, Budget(60.0, 5), Budget(3.5, 20)),
+        ({"timeout_seconds": 2.5}, Budget(2.5, 5), Budget(60.0, 50)),
+        ({"attempts": 1}, Budget(60.0, 1), Budget(60.0, 50)),
+        ({"compensation_timeout_seconds": 3.5}, Budget(60.0, 5), Budget(3.5, 50)),
         ({"compensation_attempts": 2}, Budget(60.0, 5), Budget(60.0, 2)),
     ],
 )

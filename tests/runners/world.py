@@ -107,7 +107,7 @@ class Agency:
 
         if name.startswith("book_"):
 
-            @action.compensation
+            @action.compensation(retry=SOON)
             async def compensation(command: str, booked: str) -> None:
                 assert booked == f"{name}({command})"
                 await self.do(f"cancel {name}", "")
