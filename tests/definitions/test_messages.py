@@ -25,11 +25,14 @@ from sagaflow.definitions.limits import (
     REASON_LENGTH_MAX,
 )
 from sagaflow.definitions.messages import (
+    AnnouncedStep,
+    Announcement,
     Answer,
     AnswerError,
     CancelRequest,
     Command,
     ErrorInfo,
+    Inquiry,
     Message,
     Notice,
     OutcomeRequest,
@@ -75,6 +78,12 @@ REPLY = Reply(
     retry_after_seconds=1.5,
 )
 START = StartRequest(request_id=ID, reply_to="shop-1", saga="checkout", key="o-1", input=msgspec.Raw(b"[1]"))
+ANNOUNCEMENT = Announcement(
+    participant="inventory",
+    host="inventory-1",
+    hash="0" * 64,
+    steps=(AnnouncedStep(name="reserve_stock", has_compensation=True, command_schema={"type": "string"}),),
+)
 COMMANDS: Reader[Any] = Reader(Command)
 
 
@@ -117,6 +126,23 @@ SPECIAL: dict[type, dict[str, st.SearchStrategy[Any]]] = {
         "error": st.none() | st.sampled_from(AnswerError),
     },
 }
+SCHEMAS = st.none() | st.dictionaries(WORDS, WORDS | st.integers(-100, 100), max_size=2)
+SPECIAL[Announcement] = {
+    "host": st.from_regex("[ -~]{1,10}", fullmatch=True),
+    "hash": st.from_regex("[0-9a-f]{64}", fullmatch=True),
+    "steps": st.lists(
+        st.builds(
+            AnnouncedStep,
+            name=WORDS,
+            external=st.booleans(),
+            has_compensation=st.booleans(),
+            no_compensation=st.none() | WORDS,
+            command_schema=SCHEMAS,
+            result_schema=SCHEMAS,
+        ),
+        max_size=2,
+    ).map(tuple),
+}
 KINDS: tuple[Any, ...] = get_args(Message)
 
 
@@ -128,7 +154,17 @@ def messages_of(kind: Any) -> st.SearchStrategy[Any]:
 
 def test_there_are_as_many_kinds_of_messages_as_the_wire_format_says() -> None:
     tags = {kind.__struct_config__.tag for kind in KINDS}
-    assert tags == {"command", "reply", "start", "outcome", "cancel", "answer", "notice"}
+    assert tags == {
+        "command",
+        "reply",
+        "start",
+        "outcome",
+        "cancel",
+        "answer",
+        "notice",
+        "inquiry",
+        "announcement",
+    }
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -479,6 +515,8 @@ READERS: list[tuple[Any, list[Message]]] = [
     (Reply, [REPLY]),
     (Request, [START, OutcomeRequest(request_id=ID, reply_to="a", saga_id=ID)]),
     (Answer | Notice, [Answer(request_id=ID, status=SagaStatus.RUNNING), Notice(saga_id=ID, status=SagaStatus.STUCK)]),
+    (Command | Inquiry, [COMMAND, Inquiry(reply_to="shop-1")]),
+    (Notice | Announcement, [Notice(saga_id=ID, status=SagaStatus.STUCK), ANNOUNCEMENT]),
 ]
 
 

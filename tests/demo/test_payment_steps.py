@@ -16,6 +16,7 @@ from payment.inventory import messages as inventory_messages
 from payment.inventory import steps as inventory
 from payment.orders import messages as orders_messages
 from payment.orders import steps as orders
+from payment.orders.checkout import checkout
 from payment.payments import messages as payments_messages
 from payment.payments import steps as payments
 from payment.payments.gateway import BankDown, CardGateway, GatewayTimeout
@@ -208,3 +209,8 @@ def at(gateway: CardGateway) -> dict[str, list[Any]]:
             "set aside": books.execute("SELECT cents, status FROM authorizations").fetchall(),
             "charged": [cents for (cents,) in books.execute("SELECT cents FROM charges")],
         }
+
+
+def test_the_services_serve_what_the_checkout_asks_for_and_can_undo_it() -> None:
+    """No server is needed to see that. A service that forgets a compensation fails here, not in production."""
+    checkout.check([orders.orders, inventory.inventory, payments.payments])
