@@ -181,10 +181,15 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A message on its way: one JSON object, not an array."""
+    """A message on its way: one JSON object, not an array.
+
+    After `expires_seconds` in its queue it is worth nothing, and the transport may drop it instead of delivering it.
+    How long it has been there is measured by the transport's own clock. None: it waits for as long as it takes.
+    """
 
     to: Address
     message: bytes
+    expires_seconds: float | None = None
 
 
 class Delivery(Protocol):
@@ -229,6 +234,9 @@ class Transport(Protocol):
     async def publish(self, letters: Sequence[Letter]) -> None:
         """Hand over messages, joined to bodies per address within the bounds of `limits`. On return all
         are safe in their queues (for answers: handed over or dropped). Queues that are missing are made.
+
+        A body that has waited for longer than any of its letters asks for is not delivered. No letter is dropped
+        before its own time, and none that does not expire is ever dropped with others that do.
 
         Raises:
             Unavailable: at least one may not have arrived, or may; publish all of them again.

@@ -274,6 +274,7 @@ class Engine:
                     batch.strays.append((one, reason or ""))
                 else:
                     apply_reply(turn, one.reply)
+                    _warn_of_what_is_left(turn, one.reply)
 
     async def _all_letters(self, tx: StoreTransaction, turns: Mapping[UUID, Turn]) -> list[Letter]:
         sending = [saga_id for saga_id, turn in turns.items() if turn.to_send]
@@ -306,6 +307,16 @@ class Engine:
             batch.settled[turn.record.saga_id] = status
             if status is SagaStatus.STUCK and status is not turn.record.status:
                 log.error("saga %s (%s) is stuck: a person has to decide", turn.record.saga_id, turn.record.saga)
+
+
+def _warn_of_what_is_left(turn: Turn, reply: Reply) -> None:
+    if reply.outcome is ReplyOutcome.SUCCEEDED and turn.leaves_behind(reply.step, reply.operation):
+        log.error(
+            "saga %s (%s) has ended without %s, which turns out to have been done: a person has to settle it",
+            turn.record.saga_id,
+            turn.record.saga,
+            reply.step,
+        )
 
 
 def _notice(watcher: Watcher, status: SagaStatus) -> Letter:

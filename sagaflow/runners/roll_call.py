@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from sagaflow.core.plan import Plan
@@ -161,8 +162,8 @@ class RollCall:
         wait_seconds = self._ask_seconds
         while True:
             answered.clear()
-            letters = [Letter(Address(QueueKind.COMPENSATIONS, participant), inquiry)]
-            await until_available(f"asking {participant}", lambda: self._transport.publish(letters))  # noqa: B023
+            letter = Letter(Address(QueueKind.COMPENSATIONS, participant), inquiry, expires_seconds=wait_seconds)
+            await until_available(f"asking {participant}", partial(self._transport.publish, [letter]))
             with suppress(TimeoutError):
                 await asyncio.wait_for(answered.wait(), wait_seconds)
             if answered.is_set():

@@ -19,7 +19,7 @@ from sagaflow.core.effects import (
 from sagaflow.core.events import DeadlinePassed, Event, Succeeded, TimerFired
 from sagaflow.core.machine import advance
 from sagaflow.core.plan import Operation, Plan, PlannedStep
-from sagaflow.core.state import OpStatus, SagaState, by_name
+from sagaflow.core.state import DONE, OpStatus, SagaState, SagaStatus, by_name
 from sagaflow.definitions.messages import ErrorInfo
 from sagaflow.definitions.records import Change, JournalEntry, Payload, PayloadKind, SagaRecord, Timer
 
@@ -85,6 +85,16 @@ class Turn:
             )
         )
         return ignored
+
+    def leaves_behind(self, step: str, operation: Operation) -> bool:
+        """Whether an action that turns out to have been done is an effect that nobody counts on and nobody undoes:
+        the saga has ended, by a person who had skipped it or given up the saga as it stood."""
+        if not self.state.ended or operation is not Operation.ACTION or step not in self.plan.index:
+            return False
+        known = by_name(self.plan, self.state)[step]
+        if self.state.status is SagaStatus.ABANDONED and known.action.status is not OpStatus.SUCCEEDED:
+            return known.compensation.status not in DONE
+        return known.action.status is OpStatus.SKIPPED
 
     def wake(self, origin: str) -> None:
         """The agenda has come to this saga: what is due happens."""

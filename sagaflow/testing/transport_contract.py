@@ -23,6 +23,11 @@ from sagaflow.errors import Unavailable
 DEADLINE_SECONDS: Final = 30.0
 PAUSE_SECONDS: Final = 0.005
 
+SHORT_SECONDS: Final = 0.2
+"""What expires so soon has expired when a test has waited for twice as long."""
+
+LONG_SECONDS: Final = 600.0
+
 COMMANDS: Final = Address(QueueKind.COMMANDS, "inventory")
 REPLIES: Final = Address(QueueKind.REPLIES, "shop")
 ANSWERS: Final = Address(QueueKind.ANSWERS, "process-1")
@@ -113,6 +118,54 @@ class TransportContract:
             await transport.publish(letters(gone, ["now"]))
             await late.until_it_has(["now"])
             assert late.texts == ["now"]
+
+    async def test_what_has_expired_is_not_delivered(self, transport: Transport) -> None:
+        """After its time in the queue a message is dropped; those before and behind it are not."""
+        async with transport:
+            await transport.publish(letters(COMMANDS, ["before"]))
+            await transport.publish(letters(COMMANDS, ["expired"], expires_seconds=SHORT_SECONDS))
+            await transport.publish(letters(COMMANDS, ["in time"], expires_seconds=LONG_SECONDS))
+            await transport.publish(letters(COMMANDS, ["behind"]))
+            await asyncio.sleep(2 * SHORT_SECONDS)
+            inbox = await Inbox.at(transport, COMMANDS)
+            await inbox.until_it_has(["before", "in time", "behind"])
+            await self._let_others_have_a_turn(transport)
+            assert sorted(inbox.texts) == ["before", "behind", "in time"]
+
+    async def test_what_expires_behind_a_busy_consumer_is_not_delivered(self, transport: Transport) -> None:
+        """A message expires while it waits for room, too, and the one behind it comes as soon as there is some."""
+        async with transport:
+            busy = await Inbox.at(transport, COMMANDS, prefetch=1, acknowledge=False)
+            await transport.publish(letters(COMMANDS, ["first"]))
+            await busy.until_it_has(["first"])
+            await transport.publish(letters(COMMANDS, ["expired"], expires_seconds=SHORT_SECONDS))
+            await transport.publish(letters(COMMANDS, ["last"]))
+            await asyncio.sleep(2 * SHORT_SECONDS)
+            await busy.deliveries[0].ack()
+            await busy.until_it_has(["last"])
+            assert busy.texts == ["first", "last"]
+
+    async def test_what_does_not_expire_is_not_lost_with_what_does(self, transport: Transport) -> None:
+        """In one publish, no message is dropped before its own time."""
+        kept = letters(COMMANDS, numbered(2 * BATCH_COUNT_MAX))
+        in_time = letters(COMMANDS, ["in time"], expires_seconds=LONG_SECONDS)
+        expiring = letters(COMMANDS, [f"expiring {number}" for number in range(60)], expires_seconds=SHORT_SECONDS)
+        async with transport:
+            await transport.publish([*expiring[:30], *kept[:30], *in_time, *kept[30:], *expiring[30:]])
+            await asyncio.sleep(2 * SHORT_SECONDS)
+            inbox = await Inbox.at(transport, COMMANDS)
+            await inbox.until_it_has(["in time", *numbered(2 * BATCH_COUNT_MAX)])
+
+    async def test_what_expires_is_delivered_in_time(self, transport: Transport) -> None:
+        """To a consumer that has room it comes like any other, with however odd a time; a time of years is no error."""
+        texts = numbered(5)
+        seconds = [1e9, LONG_SECONDS, 0.57 * LONG_SECONDS, LONG_SECONDS + 1e-9, 4_294_967.0]
+        async with transport:
+            inbox = await Inbox.at(transport, COMMANDS)
+            for text, expires_seconds in zip(texts, seconds, strict=True):
+                await transport.publish(letters(COMMANDS, [text], expires_seconds=expires_seconds))
+            await transport.publish(letters(REPLIES, ["a moment"], expires_seconds=1e-9))
+            await inbox.until_it_has(texts)
 
     async def test_what_is_not_acknowledged_comes_again(self, transport: Transport) -> None:
         """When its consumer goes away, a delivery comes to the next one, and says that it comes again."""
@@ -288,9 +341,9 @@ async def until(condition: Callable[[], bool], what: str = "", has: object = Non
         raise AssertionError(f"after {DEADLINE_SECONDS:.0f} s still waiting for {what} {has!r:.500}") from None
 
 
-def letters(to: Address, texts: Sequence[str]) -> list[Letter]:
+def letters(to: Address, texts: Sequence[str], *, expires_seconds: float | None = None) -> list[Letter]:
     """One letter for each text."""
-    return [Letter(to, json.dumps({"text": text}, ensure_ascii=False).encode()) for text in texts]
+    return [Letter(to, json.dumps({"text": text}, ensure_ascii=False).encode(), expires_seconds) for text in texts]
 
 
 def numbered(count: int) -> list[str]:

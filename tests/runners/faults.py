@@ -74,3 +74,34 @@ async def die(coordinator: Coordinator) -> None:
         await part.abort()
     for intake in (coordinator._asked, coordinator._replies):
         await intake.stop()
+
+
+class Wiretap:
+    """Passes everything on to a transport, keeps a copy of all that is published, and may tamper with it.
+
+    `tamper` is given each letter and returns the letters that are published in its place: itself, itself twice,
+    or none. What it keeps back can be published later.
+    """
+
+    def __init__(self, transport: Transport, heard: list[Letter], tamper: Callable[[Letter], Sequence[Letter]]) -> None:
+        self._transport = transport
+        self._heard = heard
+        self._tamper = tamper
+
+    async def __aenter__(self) -> Wiretap:
+        await self._transport.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._transport.__aexit__(*exc_info)
+
+    @property
+    def durable(self) -> bool:
+        return self._transport.durable
+
+    async def publish(self, letters: Sequence[Letter]) -> None:
+        self._heard.extend(letters)
+        await self._transport.publish([passed for letter in letters for passed in self._tamper(letter)])
+
+    async def subscribe(self, address: Address, receive: Callable[[Delivery], None], *, prefetch: int) -> Subscription:
+        return await self._transport.subscribe(address, receive, prefetch=prefetch)

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from sagaflow import Operation, SagaStatus
-from sagaflow.core.events import AbandonRequested, CommandFailed, Started, Succeeded
+from sagaflow.core.events import (
+    AbandonRequested,
+    CancelRequested,
+    CommandFailed,
+    Event,
+    Refused,
+    SkipRequested,
+    Started,
+    Succeeded,
+    TimerFired,
+)
 from sagaflow.core.state import initial
 from sagaflow.definitions import ids
 from sagaflow.definitions.records import SagaRecord
@@ -93,3 +105,36 @@ def test_an_ended_saga_has_no_timers_and_is_not_woken() -> None:
     turn.apply(AbandonRequested(), origin="test")
     change = turn.change()
     assert (change.record.timers, change.record.wake_at) == ((), None)
+
+
+CAR_STUCK = CommandFailed("agency.book_car", Operation.ACTION, 1, 1)
+CAR_DONE = Succeeded("agency.book_car", Operation.ACTION, 1, 1)
+CAR_TIMED_OUT = [TimerFired("agency.book_car", Operation.ACTION, 1, attempt) for attempt in range(1, 6)]
+CAR_UNDONE = Succeeded("agency.book_car", Operation.COMPENSATION, 1, 1)
+CAR_NOT_UNDONE = Refused("agency.book_car", Operation.COMPENSATION, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("events", "leaves"),
+    [
+        ([CAR_STUCK, SkipRequested("agency.book_car", Operation.ACTION), CancelRequested()], True),
+        ([CAR_STUCK, AbandonRequested()], True),
+        ([*CAR_TIMED_OUT, CAR_UNDONE], False),
+        ([*CAR_TIMED_OUT, CAR_NOT_UNDONE, AbandonRequested()], True),
+        ([CAR_DONE, CancelRequested()], False),
+    ],
+    ids=["skipped", "abandoned while stuck", "undone", "abandoned with its undo owed", "not ended"],
+)
+def test_an_action_that_turns_out_to_be_done_after_the_end_is_left_behind_if_nobody_undid_it(
+    events: list[Event], leaves: bool
+) -> None:
+    turn = turn_at(started(), 0)
+    for event in events:
+        assert turn.apply(event, origin="test") is None
+    if SkipRequested("agency.book_car", Operation.ACTION) in events:
+        for step in ("agency.book_room", "agency.book_flight"):
+            turn.apply(Succeeded(step, Operation.COMPENSATION, 1, 1), origin="test")
+        assert turn.state.ended
+    assert turn.leaves_behind("agency.book_car", Operation.ACTION) == leaves
+    assert not turn.leaves_behind("agency.book_car", Operation.COMPENSATION)
+    assert not turn.leaves_behind("elsewhere", Operation.ACTION)
