@@ -164,8 +164,7 @@ class RollCall:
             answered.clear()
             letter = Letter(Address(QueueKind.COMPENSATIONS, participant), inquiry, expires_seconds=wait_seconds)
             await until_available(f"asking {participant}", partial(self._transport.publish, [letter]))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(answered.wait(), wait_seconds)
+            await _wait(answered, wait_seconds)
             if answered.is_set():
                 wait_seconds = self._ask_seconds
                 await asyncio.sleep(wait_seconds)
@@ -191,8 +190,7 @@ class RollCall:
         self._told = found
 
     async def _keep(self) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), KEEP_AGAIN_SECONDS)
+        await _wait(self._changed, KEEP_AGAIN_SECONDS)
         self._changed.clear()
         announcements = self._all_live()
         if announcements:
@@ -209,3 +207,10 @@ class RollCall:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Wait for it, for so long at most. Before Python 3.12 `wait_for` swallows a cancellation that comes with it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
