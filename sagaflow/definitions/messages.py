@@ -182,7 +182,7 @@ class Notice(Envelope, frozen=True, kw_only=True, tag="notice"):
 class Inquiry(Envelope, frozen=True, kw_only=True, tag="inquiry"):
     """A coordinator asks a participant what it serves.
 
-    It goes to the queue of its compensations, so the answer shows that undos are taken there.
+    Only a process that takes compensations answers, so an answer says that undos are done, if they are served.
     """
 
     reply_to: str

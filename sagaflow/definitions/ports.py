@@ -161,6 +161,8 @@ class QueueKind(StrEnum):
 
     COMMANDS = "commands"
     COMPENSATIONS = "compensations"
+    INQUIRIES = "inquiries"
+    """What nobody takes in time is worth nothing, and is not kept for a person either."""
     REPLIES = "replies"
     REQUESTS = "requests"
     ANSWERS = "answers"
@@ -169,7 +171,7 @@ class QueueKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where messages go: `commands` and `compensations` of a participant, `replies` and `requests` of a
+    """Where messages go: `commands`, `compensations` and `inquiries` of a participant, `replies` and `requests` of a
     coordinator name, `answers` of a process."""
 
     kind: QueueKind

@@ -1,7 +1,7 @@
 """The roll call: which participants are there, and what they serve.
 
-A coordinator asks each participant of its plans at the start and then again and again, through the queue of its
-compensations: who answers takes undos too. The answers are kept in memory, by the loop's own clock. They are no
+A coordinator asks each participant of its plans at the start and then again and again. Only a process that takes
+compensations answers. The answers are kept in memory, by the loop's own clock. They are no
 state of any saga, only what this process knows of the world just now; another process asks for itself.
 
 Of several processes of a participant, one answers each inquiry, another the next. So all that was heard lately counts
@@ -162,7 +162,7 @@ class RollCall:
         wait_seconds = self._ask_seconds
         while True:
             answered.clear()
-            letter = Letter(Address(QueueKind.COMPENSATIONS, participant), inquiry, expires_seconds=wait_seconds)
+            letter = Letter(Address(QueueKind.INQUIRIES, participant), inquiry, expires_seconds=wait_seconds)
             await until_available(f"asking {participant}", partial(self._transport.publish, [letter]))
             await _wait(answered, wait_seconds)
             if answered.is_set():

@@ -6,9 +6,10 @@ import asyncio
 import logging
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from sagaflow.core.plan import Operation
 from sagaflow.definitions.announcements import announcement_of
@@ -57,7 +58,8 @@ class Worker:
         self._host = f"{socket.gethostname()}:{os.getpid()}"
         self._announcement = b""
         self._tasks = Tasks()
-        self._intakes = [self._intake(queue) for queue in (QueueKind.COMPENSATIONS, QueueKind.COMMANDS)]
+        compensations, commands = map(self._intake, (QueueKind.COMPENSATIONS, QueueKind.COMMANDS))
+        self._intakes: Sequence[Intake[Any]] = (compensations, self._intake_of_inquiries(), commands)
         self._closing = AsyncExitStack()
         self._entered = False
 
@@ -93,22 +95,26 @@ class Worker:
         except TimeoutError:
             log.warning("stopped before all replies were sent; the commands will come again")
 
-    def _intake(self, queue: QueueKind) -> Intake[Command | Inquiry]:
+    def _intake(self, queue: QueueKind) -> Intake[Command]:
         """Actions and compensations have a queue and a bound of their own, so that neither starves the other."""
         running = asyncio.Semaphore(self._concurrency)
-
-        def take(message: Command | Inquiry, receipt: Receipt) -> None:
-            match message:
-                case Command():
-                    name = f"sagaflow {message.operation} {message.step}"
-                    self._tasks.spawn(self._serve(message, receipt, running), name)
-                case Inquiry():
-                    self._announce(message, receipt)
-
-        return Intake(
-            Command | Inquiry if queue is QueueKind.COMPENSATIONS else Command,
+        intake: Intake[Command] = Intake(
+            Command,
             Address(queue, self._participant.name),
-            take=take,
+            take=lambda command, receipt: self._tasks.spawn(
+                self._serve(command, receipt, running, intake), f"sagaflow {command.operation} {command.step}"
+            ),
+            keep=self._transactions.put_aside,
+            transport=self._transport,
+        )
+        return intake
+
+    def _intake_of_inquiries(self) -> Intake[Inquiry]:
+        """Opened when compensations are being taken: that is what an answer stands for."""
+        return Intake(
+            Inquiry,
+            Address(QueueKind.INQUIRIES, self._participant.name),
+            take=self._announce,
             keep=self._transactions.put_aside,
             transport=self._transport,
         )
@@ -117,7 +123,9 @@ class Worker:
         """Say what is served. It needs no database, so it says nothing about one."""
         self._outbox.put([Letter(Address(QueueKind.ANSWERS, inquiry.reply_to), self._announcement)], [receipt])
 
-    async def _serve(self, command: Command, receipt: Receipt, running: asyncio.Semaphore) -> None:
+    async def _serve(
+        self, command: Command, receipt: Receipt, running: asyncio.Semaphore, intake: Intake[Command]
+    ) -> None:
         async with running:
             reply = await self._reply_to(command)
         self._outbox.put([Letter(Address(QueueKind.REPLIES, command.reply_to), write(reply))], [receipt])

@@ -337,6 +337,18 @@ async def test_a_poisonous_body_goes_to_the_dead_queue(
         assert inbox.texts == ["harmless"]
 
 
+async def test_an_inquiry_that_nobody_takes_does_not_go_to_the_dead_queue(
+    transport: RabbitTransport, broker_namespace: str, operator: Operator
+) -> None:
+    """There it would hide what a person has to see. Another letter that expires after it does go there."""
+    for address in (Address(QueueKind.INQUIRIES, "some"), COMMANDS):
+        await transport.publish([Letter(address, b'{"to": "%s"}' % address.kind.encode(), expires_seconds=0.01)])
+    dead = await until_there_is_one(operator, f"{broker_namespace}.dead")
+    assert dead.body == b'[{"to": "commands"}]'
+    assert await operator.get(operator.name(Address(QueueKind.INQUIRIES, "some"))) is None
+    assert await operator.get(f"{broker_namespace}.dead") is None
+
+
 async def until_there_is_one(operator: Operator, queue: str) -> AbstractIncomingMessage:
     async with asyncio.timeout(30):
         while (message := await operator.get(queue)) is None:  # noqa: ASYNC110 - the broker cannot tell

@@ -366,9 +366,7 @@ async def test_an_inquiry_is_answered_with_what_is_served(world: World) -> None:
     async with transport:
         mine = Address(QueueKind.ANSWERS, "somebody")
         await transport.subscribe(mine, lambda delivery: arrived.extend(reader.read(delivery.body)), prefetch=10)
-        await transport.publish(
-            [Letter(Address(QueueKind.COMPENSATIONS, "agency"), write(Inquiry(reply_to=mine.name)))]
-        )
+        await transport.publish([Letter(Address(QueueKind.INQUIRIES, "agency"), write(Inquiry(reply_to=mine.name)))])
         await world.worker(participant)
 
         async def answered() -> bool:

@@ -90,12 +90,12 @@ def said(host: str = "host-1", participant: Participant[Any] | None = None) -> A
     return announcement_of(participant or Agency().participant(), host)
 
 
-async def test_the_queue_of_compensations_is_asked_and_the_answer_comes_to_this_process(store: SqliteStore) -> None:
+async def test_a_participant_is_asked_in_its_own_queue_and_answers_to_this_process(store: SqliteStore) -> None:
     calling = Calling(store)
     async with calling.opened():
         await calling.until_asked(1)
     letter = calling.transport.published[0]
-    assert letter.to == Address(QueueKind.COMPENSATIONS, "agency")
+    assert letter.to == Address(QueueKind.INQUIRIES, "agency")
     assert Reader[Inquiry](Inquiry).read(b"[" + letter.message + b"]") == [Inquiry(reply_to="me")]
 
 

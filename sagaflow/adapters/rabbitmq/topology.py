@@ -7,7 +7,9 @@
 
 All are durable. A queue that belongs to one process (answers) is a classic one that ends by itself when it is
 no longer used. It is not exclusive: after a reconnect the broker may for a while believe that the lost
-connection still owns it, and would refuse it to the new one. All other queues are quorum queues.
+connection still owns it, and would refuse it to the new one. The queue for inquiries is a classic one too, that
+stays: an inquiry soon expires, and what expires in a queue with a dead queue behind it would end there, where it
+would hide what a person has to see. All other queues are quorum queues.
 
 What is said here of a queue holds for its life: a broker refuses to change it, and who asks for it in other
 words is refused the queue. A different promise needs queues of different names.
@@ -117,6 +119,8 @@ class Topology:
     def _arguments(self, address: Address) -> dict[str, Any]:
         if address.kind is QueueKind.ANSWERS:
             return {"x-queue-type": "classic", "x-expires": ANSWERS_EXPIRE_SECONDS * 1_000}
+        if address.kind is QueueKind.INQUIRIES:
+            return {"x-queue-type": "classic"}
         return {
             "x-queue-type": "quorum",
             "x-delivery-limit": DELIVERY_LIMIT,
