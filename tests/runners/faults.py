@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 from sagaflow import Coordinator
 from sagaflow.definitions.ports import Address, Delivery, Letter, StoreTransaction, Subscription, Transport
@@ -22,7 +22,7 @@ class Unreliable:
         self.blocked: Address | None = None
         """What nothing can be published to."""
 
-    async def __aenter__(self) -> Unreliable:
+    async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
         return self
 
@@ -88,7 +88,7 @@ class Wiretap:
         self._heard = heard
         self._tamper = tamper
 
-    async def __aenter__(self) -> Wiretap:
+    async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
         return self
 
