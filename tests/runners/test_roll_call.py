@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from sagaflow import Participant
+from sagaflow import Participant, serve
 from sagaflow.adapters.inprocess import InProcessTransport
-from sagaflow.adapters.sqlite import SqliteStore
+from sagaflow.adapters.sqlite import SqliteStore, SqliteTransactions
 from sagaflow.definitions.announcements import announcement_of
 from sagaflow.definitions.messages import Announcement, Inquiry, Reader
-from sagaflow.definitions.ports import Address, Letter, QueueKind
+from sagaflow.definitions.ports import Address, Delivery, Letter, QueueKind, Subscription
 from sagaflow.errors import Unavailable
 from sagaflow.runners import roll_call
 from sagaflow.runners.roll_call import RollCall
@@ -239,3 +239,28 @@ async def test_what_changed_is_written_at_once(store: SqliteStore) -> None:
                 return expected in {kept.announcement.hash for kept in await store.announcements()}
 
             await until(written)
+
+
+class Noting(InProcessTransport):
+    """Notes what is consumed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.consumed: list[Address] = []
+
+    async def subscribe(self, address: Address, receive: Callable[[Delivery], None], *, prefetch: int) -> Subscription:
+        self.consumed.append(address)
+        return await super().subscribe(address, receive, prefetch=prefetch)
+
+
+async def test_a_worker_takes_compensations_before_it_answers_for_them(tmp_path: Path) -> None:
+    transport = Noting()
+    async with (
+        SqliteTransactions(tmp_path / "agency.db") as transactions,
+        serve(Agency().participant(), transport=transport, transactions=transactions),
+    ):
+        assert [address.kind for address in transport.consumed] == [
+            QueueKind.COMPENSATIONS,
+            QueueKind.INQUIRIES,
+            QueueKind.COMMANDS,
+        ]
