@@ -58,7 +58,7 @@ class CommandFailed(_OfAttempt):
 
 @dataclass(frozen=True, slots=True)
 class CommandDeferred(_OfAttempt):
-    """This coordinator has no code to make the command, another may. The command was not sent."""
+    """The command was not sent yet: this coordinator has no code to make it, another may; or it holds the step up."""
 
     retry_after_seconds: float
 
