@@ -6,6 +6,7 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def rows() -> Mapping[int, re.Match[str]]:
     return {int(row["number"]): row for row in found}
 
 
+@cache
 def cases_tested() -> Mapping[int, list[ast.FunctionDef | ast.AsyncFunctionDef]]:
     """All tests that are named after a case, wherever they stand."""
     found = defaultdict(list)

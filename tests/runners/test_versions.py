@@ -17,7 +17,7 @@ def another_saga() -> Saga[Trip]:
     return other
 
 
-async def test_case_27_a_run_whose_code_nobody_has_waits_and_goes_on_when_a_coordinator_with_it_comes(
+async def test_case_27_a_run_whose_code_nobody_has_waits_for_a_coordinator_with_it(
     world: World,
 ) -> None:
     trip = trip_saga()
