@@ -557,3 +557,15 @@ async def test_case_33_an_effect_outside_is_known_by_the_same_key_in_every_attem
     assert (await run.outcome(timeout=DEADLINE_SECONDS)).status is SagaStatus.COMPENSATED
     action = f"{run.saga_id}/airline.book_flight"
     assert keys == [(action, action)] * 3 + [(f"{action}/undo", action)] * 2
+
+
+async def test_case_34_what_depends_on_a_step_is_undone_before_it(world: World) -> None:
+    world.agency.behaviour["pay"] = always(StepRejected("no money"))
+    trip = trip_saga()
+    await world.worker()
+    sagas = await world.coordinator(trip)
+    run = await sagas.start(trip, Trip("Rome"), key="t-1")
+    assert (await run.outcome(timeout=DEADLINE_SECONDS)).status is SagaStatus.COMPENSATED
+    undone = [what for what in world.agency.done if what.startswith("cancel")]
+    assert sorted(undone[:2]) == ["cancel book_flight", "cancel book_room"]
+    assert undone[2:] == ["cancel book_car"]
