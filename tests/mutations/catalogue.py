@@ -237,6 +237,20 @@ MUTATIONS: Final[Sequence[Mutation]] = (
         "return self.latest(plan.saga)",
         ("tests/runners/test_versions.py", "-k", "embedded"),
     ),
+    Mutation(
+        "pass the pivot while nobody serves an undo",
+        "sagaflow/runners/readiness.py",
+        "            if reason is not None:\n",
+        "            if False:\n",
+        ("tests/runners/test_readiness.py", "-k", "embedded and the_pivot_waits"),
+    ),
+    Mutation(
+        "take a participant for live for ever",
+        "sagaflow/runners/roll_call.py",
+        "if one.at < since]",
+        "if False]",
+        ("tests/runners/test_roll_call.py", "-k", "three_rounds"),
+    ),
     # The stores.
     Mutation(
         "skip the version check (PostgreSQL)",
