@@ -179,10 +179,12 @@ def wide(steps: int, *, fields: int = 0, reason: str | None = None) -> Participa
 
 
 def test_schemas_are_left_out_of_what_would_be_too_large_and_the_hash_is_that_of_the_whole() -> None:
-    announcement = said(wide(20, fields=1_000))
+    reason = "because " * 20
+    announcement = said(wide(20, fields=1_000, reason=reason))
     assert len(write(announcement)) <= MESSAGE_BYTES_MAX
     assert {step.command_schema for step in announcement.steps} == {None}
-    assert announcement.hash != said(wide(20, fields=1_001)).hash
+    assert {step.no_compensation for step in announcement.steps} == {reason}
+    assert announcement.hash != said(wide(20, fields=1_001, reason=reason)).hash
 
 
 def test_reasons_are_shortened_where_that_is_not_enough() -> None:
