@@ -28,7 +28,8 @@ class StepContext(Generic[Tx]):
 
     `tx` is the service's own database with the transaction of this step open: what is written through it
     is committed together with the barrier and the reply, or not at all. `idempotency_key` is the same for
-    all attempts of a step and for its compensation: give it to systems outside the transaction.
+    all attempts of a step and for its compensation: give it to systems outside the transaction. `budget_seconds` is
+    how long the handler may take, counted from its call; then it is cut off, and rolled back. Bound calls with it.
     """
 
     tx: Tx
@@ -38,6 +39,7 @@ class StepContext(Generic[Tx]):
     attempt: int
     idempotency_key: str
     traceparent: str
+    budget_seconds: float = 30.0
 
 
 class Handler:

@@ -8,7 +8,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from sagaflow import Coordinator
-from sagaflow.definitions.ports import Address, Delivery, Letter, StoreTransaction, Subscription, Transport
+from sagaflow.definitions.ports import (
+    Address,
+    DeadDelivery,
+    Delivery,
+    Letter,
+    StoreTransaction,
+    Subscription,
+    Transport,
+)
 from sagaflow.errors import Unavailable
 
 
@@ -45,6 +53,11 @@ class Unreliable:
 
     async def subscribe(self, address: Address, receive: Callable[[Delivery], None], *, prefetch: int) -> Subscription:
         return await self._transport.subscribe(address, receive, prefetch=prefetch)
+
+    async def subscribe_dead(
+        self, address: Address, receive: Callable[[DeadDelivery], None], *, prefetch: int
+    ) -> Subscription:
+        return await self._transport.subscribe_dead(address, receive, prefetch=prefetch)
 
 
 class CommitsInDoubt:
