@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from sagaflow import Operation, SagaStatus
-from sagaflow.core.events import AbandonRequested, CommandFailed, Started, Succeeded
+from sagaflow.core.events import AbandonRequested, CancelRequested, CommandFailed, Started, Succeeded
 from sagaflow.core.state import initial
 from sagaflow.definitions import ids
 from sagaflow.definitions.records import SagaRecord
-from sagaflow.runners.turns import Turn
+from sagaflow.runners.turns import BUDGET_SECONDS_MIN, Turn
 from tests.runners.world import trip_saga
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -93,3 +93,39 @@ def test_an_ended_saga_has_no_timers_and_is_not_woken() -> None:
     turn.apply(AbandonRequested(), origin="test")
     change = turn.change()
     assert (change.record.timers, change.record.wake_at) == ((), None)
+
+
+def budgets(turn: Turn) -> list[float]:
+    return [turn.budget_seconds(command) for command in turn.to_send]
+
+
+def test_a_command_has_the_time_until_its_next_attempt_or_until_the_deadline_whichever_is_sooner() -> None:
+    again = turn_at(started(), 50)
+    again.send_again()
+    assert budgets(again) == [10.0]
+    hurried = turn_at(started(), 3570)
+    hurried.apply(Succeeded("agency.book_car", Operation.ACTION, 1, 1), origin="test")
+    assert budgets(hurried) == [30.0, 5.0], "the room has 60 s, the flight 5, and the saga 30"
+    over = turn_at(started(), 3601)
+    over.apply(Succeeded("agency.book_car", Operation.ACTION, 1, 1), origin="test")
+    assert budgets(over) == [BUDGET_SECONDS_MIN] * 2, "the agenda is about to come to the deadline"
+
+
+def test_the_deadline_does_not_hurry_what_it_can_no_longer_undo() -> None:
+    turn = turn_at(started(), 3595)
+    for step in ("book_car", "book_room", "book_flight"):
+        turn.apply(Succeeded(f"agency.{step}", Operation.ACTION, 1, 1), origin="test")
+    assert turn.to_send[-1].step == "agency.pay"
+    assert turn.budget_seconds(turn.to_send[-1]) == 60.0
+    turn.apply(Succeeded("agency.pay", Operation.ACTION, 1, 1), origin="test")
+    assert turn.budget_seconds(turn.to_send[-1]) == 60.0
+
+
+def test_a_compensation_has_the_whole_time_of_its_step() -> None:
+    turn = turn_at(started(), 10)
+    turn.apply(Succeeded("agency.book_car", Operation.ACTION, 1, 1), origin="test")
+    turn.apply(CancelRequested(), origin="test")
+    late = turn_at(turn.change().record, 65)
+    late.send_again()
+    assert [command.operation for command in late.to_send] == [Operation.COMPENSATION] * 2
+    assert budgets(late) == [60.0, 60.0]
