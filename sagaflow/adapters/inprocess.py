@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from sagaflow.adapters.parcels import Parcel, pack
-from sagaflow.definitions.ports import Address, Delivery, Letter, QueueKind, Subscription
+from sagaflow.definitions.ports import Address, DeadDelivery, Delivery, Letter, QueueKind, Subscription
 from sagaflow.errors import Unavailable
 
 
@@ -77,6 +77,22 @@ class InProcessTransport:
         if prefetch < 1:
             raise ValueError(f"prefetch is {prefetch}; it must be 1 or more")
         return self._queue(address).subscribe(receive, prefetch)
+
+    async def subscribe_dead(
+        self, address: Address, receive: Callable[[DeadDelivery], None], *, prefetch: int
+    ) -> Subscription:
+        """Nothing ever comes: what has expired is dropped, and a message that kills who takes it dies with it.
+
+        Raises:
+            Unavailable: the transport is not entered.
+            ValueError: the address is for answers, or `prefetch` is less than 1.
+        """
+        self._check_entered()
+        if prefetch < 1:
+            raise ValueError(f"prefetch is {prefetch}; it must be 1 or more")
+        if address.kind is QueueKind.ANSWERS:
+            raise ValueError(f"nothing is kept of what goes to {address}")
+        return _Nothing()
 
     def _queue(self, address: Address) -> _Queue:
         if address not in self._queues:
@@ -205,6 +221,13 @@ class _Consumer:
     async def cancel(self) -> None:
         """No more deliveries; those that are out can still be acknowledged."""
         self._queue.leave(self)
+
+
+class _Nothing:
+    """A subscription to what does not happen."""
+
+    async def cancel(self) -> None:
+        """Nothing is to be done."""
 
 
 class _Delivery:

@@ -360,6 +360,11 @@ class _Turn:
         return op.attempt >= self.plan.steps[place].budget(operation).attempts
 
 
+def can_turn_round(plan: Plan, state: SagaState) -> bool:
+    """Whether a cancel or the deadline would still have the saga undone."""
+    return state.cause is None and (plan.pivot is None or _never_begun(state.steps[plan.pivot].action))
+
+
 def _never_asked(op: OpState, event: OfAttempt) -> bool:
     first = 0 if isinstance(event, TimerFired) else 1  # the timer of a command that could not be made yet
     return event.round < 1 or event.attempt < first or (event.round, event.attempt) > (op.round, op.attempt)

@@ -83,9 +83,14 @@ class Command(Envelope, frozen=True, kw_only=True, tag="command"):
     reply_to: str
     """The name of the coordinator whose queue takes the reply."""
     budget_seconds: float
-    """How long the coordinator waits for the reply."""
+    """How much longer the coordinator waits for the reply, as of when it was sent."""
     traceparent: str
     payload: msgspec.Raw
+
+    @property
+    def expires_seconds(self) -> float | None:
+        """After how long in its queue nobody wants it any more. A compensation is owed, however late."""
+        return self.budget_seconds if self.operation is Operation.ACTION else None
 
 
 class ReplyOutcome(StrEnum):

@@ -27,7 +27,8 @@ class StepContext(Generic[Tx]):
     """What a handler may want to know beyond its command.
 
     `tx` is the service's own database with the transaction of this step open: what is written through it
-    is committed together with the barrier and the reply, or not at all.
+    is committed together with the barrier and the reply, or not at all. `budget_seconds` is how long the handler
+    may take, counted from its call; then it is cut off, and rolled back. Bound calls with it.
     """
 
     tx: Tx
@@ -37,6 +38,7 @@ class StepContext(Generic[Tx]):
     attempt: int = 1
     traceparent: str = ""
     operation: Operation = Operation.ACTION
+    budget_seconds: float = 30.0
 
     @property
     def idempotency_key(self) -> str:

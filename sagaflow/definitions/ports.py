@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol, Self, TypeVar
+from typing import Final, Protocol, Self, TypeVar
 from uuid import UUID
 
 from sagaflow.core.plan import Plan
@@ -211,6 +211,22 @@ class Delivery(Protocol):
         """It is dealt with. Does nothing if the connection it came by is gone: it will come again."""
 
 
+EXPIRED: Final = "expired"
+"""Why a transport gave a body up: all of its letters have expired."""
+
+DELIVERY_LIMIT: Final = "delivery_limit"
+"""... it came back too often without being acknowledged: whoever takes it dies of it."""
+
+
+class DeadDelivery(Delivery, Protocol):
+    """A body that the transport gave up. It, too, comes again unless it is acknowledged."""
+
+    @property
+    def reason(self) -> str:
+        """Why: `EXPIRED`, `DELIVERY_LIMIT`, or the transport's own word for something else."""
+        ...
+
+
 class Subscription(Protocol):
     """A queue that is being consumed, through reconnects, until it is cancelled."""
 
@@ -247,6 +263,18 @@ class Transport(Protocol):
     async def subscribe(self, address: Address, receive: Callable[[Delivery], None], *, prefetch: int) -> Subscription:
         """Consume a queue, making it if it is missing. `receive` must only take note: it is called for
         each delivery, at most `prefetch` of which are out unacknowledged."""
+        ...
+
+    async def subscribe_dead(
+        self, address: Address, receive: Callable[[DeadDelivery], None], *, prefetch: int
+    ) -> Subscription:
+        """Consume what the transport gave up instead of delivering it to this address, in the same way; for the
+        owner of the address alone. A transport may drop what has expired without telling, and one that gives up
+        nothing else never calls `receive`.
+
+        Raises:
+            ValueError: the address is for answers, of which nothing is kept; or `prefetch` is less than 1.
+        """
         ...
 
 

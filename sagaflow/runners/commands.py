@@ -140,9 +140,9 @@ def _letter(turn: Turn, command: SendCommand, payload: bytes, reply_to: str) -> 
         attempt=command.attempt,
         token=ids.attempt_token(record.secret, command.step, command.operation, command.round, command.attempt),
         reply_to=reply_to,
-        budget_seconds=step.budget(command.operation).timeout_seconds,
+        budget_seconds=turn.budget_seconds(command),
         traceparent=ids.child_traceparent(record.traceparent),
         payload=msgspec.Raw(payload),
     )
     kind = QueueKind.COMMANDS if is_action else QueueKind.COMPENSATIONS
-    return Letter(Address(kind, step.participant), write(message))
+    return Letter(Address(kind, step.participant), write(message), message.expires_seconds)

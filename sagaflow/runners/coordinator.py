@@ -30,6 +30,7 @@ from sagaflow.definitions.records import INPUT_STEP, NO_PROCESS, Due, Payload, P
 from sagaflow.definitions.saga import Replies, Saga
 from sagaflow.errors import DefinitionError, PayloadError, SagaNotFound, Unavailable
 from sagaflow.runners.commands import SagaCode, StoredPayloads
+from sagaflow.runners.dead import DeadLetters
 from sagaflow.runners.engine import Engine, Released, ReplyArrived, Start, Woken, first_turn, same_or_conflict
 from sagaflow.runners.intake import Intake
 from sagaflow.runners.operator import Operator
@@ -175,6 +176,7 @@ class Coordinator:
         )
         self._asked: Intake[Request] = self._intake(Request, QueueKind.REQUESTS, self.name, self._requests.take)
         self._replies: Intake[Reply] = self._intake(Reply, QueueKind.REPLIES, self.name, self._replied)
+        self._dead = [self._dead_letters(Request, QueueKind.REQUESTS), self._dead_letters(Reply, QueueKind.REPLIES)]
         self._closing = AsyncExitStack()
         self._entered = False
         self._all_sent = False
@@ -201,6 +203,9 @@ class Coordinator:
             stack.push_async_callback(self._roll_call.close)
             await self._upkeep.open()
             stack.push_async_callback(self._upkeep.close)
+            for dead in self._dead:
+                await dead.open()
+                stack.push_async_callback(dead.close)
             for intake in (self._asked, self._replies):
                 await intake.open(PREFETCH)
                 stack.push_async_callback(intake.close)
@@ -216,6 +221,8 @@ class Coordinator:
         await self._upkeep.close()
         await self._roll_call.close()
         await self._readiness.close()
+        for dead in self._dead:
+            await dead.stop()
         for intake in (self._asked, self._replies):
             await intake.stop()
         try:
@@ -306,6 +313,10 @@ class Coordinator:
 
     def _intake(self, kind: Any, queue: QueueKind, name: str, take: Callable[[Any, Receipt], None]) -> Intake[Any]:
         return Intake(kind, Address(queue, name), take=take, keep=self._store.put_aside, transport=self._transport)
+
+    def _dead_letters(self, kind: Any, queue: QueueKind) -> DeadLetters[Any]:
+        """Nobody is answered: a saga whose reply is lost asks again by itself, and so does a client."""
+        return DeadLetters(kind, Address(queue, self.name), keep=self._store.put_aside, transport=self._transport)
 
     def _repaired(self, saga_id: UUID, status: SagaStatus, watchers: Sequence[Watcher]) -> None:
         self._upkeep.nudge()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
-from sagaflow.definitions.messages import Message, Reader, Unreadable, printable, write
+from sagaflow.definitions.messages import Command, Message, Reader, Unreadable, printable, write
 from sagaflow.definitions.ports import Address, Delivery, Letter, Subscription, Transport
 from sagaflow.definitions.records import PutAside
 from sagaflow.runners.batches import until_available
@@ -27,7 +29,8 @@ class Intake(Generic[M]):
 
     What cannot be read is kept aside by `keep`, where a person finds it, and acknowledged. A body that has
     been delivered before is first taken apart: if one of its messages killed whoever had it, the others
-    will not share its fate again.
+    will not share its fate again. One that comes again alone waits for a random time, up to `suspect_pause_seconds`,
+    before it is taken: so of several that died together, it is another one's turn to be first each time.
     """
 
     def __init__(
@@ -38,12 +41,14 @@ class Intake(Generic[M]):
         take: Callable[[M, Receipt], None],
         keep: Keep,
         transport: Transport,
+        suspect_pause_seconds: float = 0.0,
     ) -> None:
         self._reader: Reader[M] = Reader(kind)
         self._address = address
         self._take = take
         self._keep = keep
         self._transport = transport
+        self._suspect_pause_seconds = suspect_pause_seconds
         self._receipts = Receipts()
         self._tasks = Tasks()
         self._subscription: Subscription | None = None
@@ -79,8 +84,14 @@ class Intake(Generic[M]):
         for message in messages:
             if isinstance(message, Unreadable):
                 self._set_aside(message.raw, message.reason, receipt)
+            elif delivery.again and self._suspect_pause_seconds:
+                self._tasks.spawn(self._take_later(message, receipt), f"sagaflow suspect from {self._address}")
             else:
                 self._take(message, receipt)
+
+    async def _take_later(self, message: M, receipt: Receipt) -> None:
+        await asyncio.sleep(random.uniform(0.0, self._suspect_pause_seconds))  # noqa: S311 - nothing to guess
+        self._take(message, receipt)
 
     def _set_aside(self, raw: bytes, reason: str, receipt: Receipt) -> None:
         log.error("a message from %s is put aside: %s", self._address, printable(reason))
@@ -96,6 +107,7 @@ class Intake(Generic[M]):
             if isinstance(message, Unreadable):
                 self._set_aside(message.raw, message.reason, receipt)
                 continue
-            alone = [Letter(self._address, write(message))]
+            expires_seconds = message.expires_seconds if isinstance(message, Command) else None
+            alone = [Letter(self._address, write(message), expires_seconds)]
             await until_available("publishing", partial(self._transport.publish, alone))
             receipt.done()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from sagaflow.core.effects import (
     Effect,
@@ -17,13 +18,16 @@ from sagaflow.core.effects import (
     StopTimer,
 )
 from sagaflow.core.events import DeadlinePassed, Event, Succeeded, TimerFired
-from sagaflow.core.machine import advance
+from sagaflow.core.machine import advance, can_turn_round
 from sagaflow.core.plan import Operation, Plan, PlannedStep
 from sagaflow.core.state import DONE, OpStatus, SagaState, SagaStatus, by_name
 from sagaflow.definitions.messages import ErrorInfo
 from sagaflow.definitions.records import Change, JournalEntry, Payload, PayloadKind, SagaRecord, Timer
 
 TimerKey = tuple[str | None, Operation]
+
+BUDGET_SECONDS_MIN: Final = 0.001
+"""What is sent although its time is over, since the agenda has not come to that yet, will be refused as stale."""
 
 
 class Turn:
@@ -140,6 +144,22 @@ class Turn:
                 command = SendCommand(name, operation, op.round, op.attempt)
                 if op.status is OpStatus.SENT and command not in self.to_send:
                     self.to_send.append(command)
+
+    def budget_seconds(self, command: SendCommand) -> float:
+        """How long a command that is sent now is of use. A compensation is owed, and has the whole time of its step.
+
+        An action has what is left until its next attempt is made or it is given up; and until the saga's deadline, for
+        as long as that would still have the saga undone.
+        """
+        step = self.plan.steps[self.plan.index[command.step]]
+        timeout = step.budget(command.operation).timeout_seconds
+        if command.operation is Operation.COMPENSATION:
+            return timeout
+        ends = [self._timers.get((command.step, command.operation))]
+        if can_turn_round(self.plan, self.state):
+            ends.append(self._timers.get(_DEADLINE))
+        left = [(timer.due_at - self.now).total_seconds() for timer in ends if timer is not None]
+        return max(BUDGET_SECONDS_MIN, min([timeout, *left]))
 
     def leave_sending_to_others(self) -> None:
         """Commands are not sent by who makes this change, but by the coordinator that its agenda reaches."""

@@ -17,7 +17,16 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from sagaflow.definitions.limits import BATCH_BYTES_MAX, BATCH_COUNT_MAX, MESSAGE_BYTES_MAX
-from sagaflow.definitions.ports import Address, Delivery, Letter, QueueKind, Subscription, Transport
+from sagaflow.definitions.ports import (
+    EXPIRED,
+    Address,
+    DeadDelivery,
+    Delivery,
+    Letter,
+    QueueKind,
+    Subscription,
+    Transport,
+)
 from sagaflow.errors import Unavailable
 
 DEADLINE_SECONDS: Final = 30.0
@@ -167,6 +176,40 @@ class TransportContract:
             await transport.publish(letters(REPLIES, ["a moment"], expires_seconds=1e-9))
             await inbox.until_it_has(texts)
 
+    async def test_nothing_is_given_up_but_what_has_expired(self, transport: Transport) -> None:
+        """The owner of an address is told of what was not delivered to it and why, or, if it expired, not even that."""
+        async with transport:
+            await transport.publish(letters(COMMANDS, ["kept", "kept, too"]))
+            await transport.publish(letters(COMMANDS, ["expired"], expires_seconds=SHORT_SECONDS))
+            await transport.publish(letters(REPLIES, ["another's"], expires_seconds=SHORT_SECONDS))
+            await asyncio.sleep(2 * SHORT_SECONDS)
+            dead = await Inbox.at(transport, COMMANDS, dead=True)
+            inbox = await Inbox.at(transport, COMMANDS)
+            await transport.publish(letters(COMMANDS, ["last"]))
+            await inbox.until_it_has(["kept", "kept, too", "last"])
+            await dead.cancel()
+            assert sorted(inbox.texts) == ["kept", "kept, too", "last"]
+            assert dead.texts in ([], ["expired"])
+            assert {delivery.reason for delivery in dead.dead_deliveries} <= {EXPIRED}
+
+    async def test_what_was_given_up_is_consumed_as_anything_else(self, transport: Transport) -> None:
+        """Only of answers nothing is kept; to consume with no room makes no sense here either."""
+        async with transport:
+            for address, prefetch in ((ANSWERS, 1), (COMMANDS, 0)):
+                try:
+                    await transport.subscribe_dead(address, _ignore, prefetch=prefetch)
+                except ValueError:
+                    continue
+                raise AssertionError(f"it consumes what was given up of {address}, {prefetch} at a time")
+            subscription = await transport.subscribe_dead(COMMANDS, _ignore, prefetch=1)
+            await subscription.cancel()
+            await subscription.cancel()
+        try:
+            await transport.subscribe_dead(COMMANDS, _ignore, prefetch=1)
+        except Unavailable:
+            return
+        raise AssertionError("it was used without being entered")
+
     async def test_what_is_not_acknowledged_comes_again(self, transport: Transport) -> None:
         """When its consumer goes away, a delivery comes to the next one, and says that it comes again."""
         async with transport:
@@ -290,17 +333,28 @@ class Inbox:
 
     def __init__(self, *, acknowledge: bool) -> None:
         self.deliveries: list[Delivery] = []
+        self.dead_deliveries: list[DeadDelivery] = []
+        """Those of them that the transport had given up."""
         self._acknowledge = acknowledge
         self._acknowledging: set[asyncio.Task[None]] = set()
         self._subscription: Subscription | None = None
 
     @classmethod
     async def at(
-        cls, transport: Transport, address: Address, *, prefetch: int = 100, acknowledge: bool = True
+        cls,
+        transport: Transport,
+        address: Address,
+        *,
+        prefetch: int = 100,
+        acknowledge: bool = True,
+        dead: bool = False,
     ) -> Inbox:
-        """Consume a queue; without `acknowledge`, leave that to the test."""
+        """Consume a queue, or with `dead` what was given up there; without `acknowledge`, leave that to the test."""
         inbox = cls(acknowledge=acknowledge)
-        inbox._subscription = await transport.subscribe(address, inbox._receive, prefetch=prefetch)
+        if dead:
+            inbox._subscription = await transport.subscribe_dead(address, inbox._receive_dead, prefetch=prefetch)
+        else:
+            inbox._subscription = await transport.subscribe(address, inbox._receive, prefetch=prefetch)
         return inbox
 
     @property
@@ -322,6 +376,10 @@ class Inbox:
             await asyncio.wait(self._acknowledging)
         assert self._subscription is not None
         await self._subscription.cancel()
+
+    def _receive_dead(self, delivery: DeadDelivery) -> None:
+        self.dead_deliveries.append(delivery)
+        self._receive(delivery)
 
     def _receive(self, delivery: Delivery) -> None:
         self.deliveries.append(delivery)
@@ -354,6 +412,10 @@ def numbered(count: int) -> list[str]:
 def texts_of(delivery: Delivery) -> list[str]:
     """The texts of the letters in a body."""
     return [message["text"] for message in json.loads(delivery.body)]
+
+
+def _ignore(delivery: Delivery) -> None:
+    """Take no note of it."""
 
 
 async def _ack(delivery: Delivery) -> None:

@@ -21,7 +21,7 @@ from sagaflow.core.events import (
 from sagaflow.core.state import initial
 from sagaflow.definitions import ids
 from sagaflow.definitions.records import SagaRecord
-from sagaflow.runners.turns import Turn
+from sagaflow.runners.turns import BUDGET_SECONDS_MIN, Turn
 from tests.runners.world import trip_saga
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -138,3 +138,39 @@ def test_an_action_that_turns_out_to_be_done_after_the_end_is_left_behind_if_nob
     assert turn.leaves_behind("agency.book_car", Operation.ACTION) == leaves
     assert not turn.leaves_behind("agency.book_car", Operation.COMPENSATION)
     assert not turn.leaves_behind("elsewhere", Operation.ACTION)
+
+
+def budgets(turn: Turn) -> list[float]:
+    return [turn.budget_seconds(command) for command in turn.to_send]
+
+
+def test_a_command_has_the_time_until_its_next_attempt_or_until_the_deadline_whichever_is_sooner() -> None:
+    again = turn_at(started(), 50)
+    again.send_again()
+    assert budgets(again) == [10.0]
+    hurried = turn_at(started(), 3570)
+    hurried.apply(Succeeded("agency.book_car", Operation.ACTION, 1, 1), origin="test")
+    assert budgets(hurried) == [30.0, 5.0], "the room has 60 s, the flight 5, and the saga 30"
+    over = turn_at(started(), 3601)
+    over.apply(Succeeded("agency.book_car", Operation.ACTION, 1, 1), origin="test")
+    assert budgets(over) == [BUDGET_SECONDS_MIN] * 2, "the agenda is about to come to the deadline"
+
+
+def test_the_deadline_does_not_hurry_what_it_can_no_longer_undo() -> None:
+    turn = turn_at(started(), 3595)
+    for step in ("book_car", "book_room", "book_flight"):
+        turn.apply(Succeeded(f"agency.{step}", Operation.ACTION, 1, 1), origin="test")
+    assert turn.to_send[-1].step == "agency.pay"
+    assert turn.budget_seconds(turn.to_send[-1]) == 60.0
+    turn.apply(Succeeded("agency.pay", Operation.ACTION, 1, 1), origin="test")
+    assert turn.budget_seconds(turn.to_send[-1]) == 60.0
+
+
+def test_a_compensation_has_the_whole_time_of_its_step() -> None:
+    turn = turn_at(started(), 10)
+    turn.apply(Succeeded("agency.book_car", Operation.ACTION, 1, 1), origin="test")
+    turn.apply(CancelRequested(), origin="test")
+    late = turn_at(turn.change().record, 65)
+    late.send_again()
+    assert [command.operation for command in late.to_send] == [Operation.COMPENSATION] * 2
+    assert budgets(late) == [60.0, 60.0]
