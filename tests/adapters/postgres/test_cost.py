@@ -215,6 +215,8 @@ async def use_all(store: PostgresStore) -> None:
     await store.journal(one.saga_id)
     await store.list(SagaFilter(), 1)
     await store.list(SagaFilter(statuses=frozenset({SagaStatus.STUCK})), 1)
+    await store.list(SagaFilter(waiting=True), 1)
+    await store.deferrals([])
     await store.put_aside([])
     await store.list_put_aside(1)
 
