@@ -82,7 +82,8 @@ def _make(turn: Turn, command: SendCommand, payloads: StoredPayloads, code: Saga
     attempt = (command.step, command.operation, command.round, command.attempt)
     saga = code.of(turn.plan)
     if saga is None:
-        turn.apply(CommandDeferred(*attempt, CODE_MISSING_RETRY_SECONDS), origin=origin)
+        missing = ErrorInfo("CodeMissing", f"{origin} has no code of {turn.plan.saga} version {turn.plan.version}")
+        turn.apply(CommandDeferred(*attempt, CODE_MISSING_RETRY_SECONDS), origin=origin, error=missing)
         return None
     saga_input = payloads.body(PayloadKind.INPUT)
     assert saga_input is not None, "a saga is stored with its input"

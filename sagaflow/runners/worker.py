@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Self, TypeVar
 
-from sagaflow.core.plan import Operation
+from sagaflow.core.plan import Operation, is_name
 from sagaflow.definitions.messages import Command, ErrorInfo, Reply, ReplyOutcome, write
 from sagaflow.definitions.participant import Participant
 from sagaflow.definitions.ports import Address, Letter, QueueKind, Transactions, Transport
@@ -96,17 +96,20 @@ class Worker:
         intake: Intake[Command] = Intake(
             Command,
             Address(queue, self._participant.name),
-            take=lambda command, receipt: self._tasks.spawn(
-                self._serve(command, receipt, running, intake), f"sagaflow {command.operation} {command.step}"
-            ),
+            take=lambda command, receipt: self._take(command, receipt, running, intake),
             keep=self._transactions.put_aside,
             transport=self._transport,
         )
         return intake
 
-    async def _serve(
-        self, command: Command, receipt: Receipt, running: asyncio.Semaphore, intake: Intake[Command]
-    ) -> None:
+    def _take(self, command: Command, receipt: Receipt, running: asyncio.Semaphore, intake: Intake[Command]) -> None:
+        strange = next((name for name in (command.reply_to, command.step) if not is_name(name)), None)
+        if strange is not None:  # it could neither be recorded nor answered, and would come again for ever
+            intake.put_aside(command, f"{strange[:100]!r} can name neither a coordinator nor a step", receipt)
+            return
+        self._tasks.spawn(self._serve(command, receipt, running), f"sagaflow {command.operation} {command.step}")
+
+    async def _serve(self, command: Command, receipt: Receipt, running: asyncio.Semaphore) -> None:
         async with running:
             reply = await self._reply_to(command)
         self._outbox.put([Letter(Address(QueueKind.REPLIES, command.reply_to), write(reply))], [receipt])
