@@ -112,10 +112,12 @@ ORDER BY id DESC
 LIMIT $4;
 
 -- name: list_open
--- The same for statuses of sagas that have not ended: however many have, only the others are looked at.
+-- The same for statuses of sagas that have not ended: however many have, only the others are looked at. The
+-- OFFSET keeps the planner from beginning with the sagas, of which it knows nothing while tables are new.
 SELECT id, saga, key, saga.coordinator, plan_hash, secret, traceparent, input_digest, version,
     state::text AS state, timers::text AS timers, wake_at, owner, started_at, updated_at
-FROM sagaflow.agenda JOIN sagaflow.saga ON saga.id = agenda.saga_id
+FROM sagaflow.agenda
+    CROSS JOIN LATERAL (SELECT * FROM sagaflow.saga WHERE saga.id = agenda.saga_id OFFSET 0) AS saga
 WHERE ($1::text IS NULL OR saga = $1)
     AND ($2::text IS NULL OR key = $2)
     AND status = ANY($3::text[])
@@ -127,7 +129,8 @@ LIMIT $4;
 -- The same for open sagas with an operation that is deferred. A state holds no words but those of our enums.
 SELECT id, saga, key, saga.coordinator, plan_hash, secret, traceparent, input_digest, version,
     state::text AS state, timers::text AS timers, wake_at, owner, started_at, updated_at
-FROM sagaflow.agenda JOIN sagaflow.saga ON saga.id = agenda.saga_id
+FROM sagaflow.agenda
+    CROSS JOIN LATERAL (SELECT * FROM sagaflow.saga WHERE saga.id = agenda.saga_id OFFSET 0) AS saga
 WHERE ($1::text IS NULL OR saga = $1)
     AND ($2::text IS NULL OR key = $2)
     AND ($3::text[] IS NULL OR status = ANY($3))
