@@ -15,6 +15,7 @@ from typing import Final
 from cyclopts import App, CycloptsError, Group, MissingArgumentError
 from rich.console import Console
 
+from sagaflow.cli.check import check
 from sagaflow.cli.coordinator import coordinator
 from sagaflow.cli.db import sql, status, upgrade
 from sagaflow.cli.dead import dead
@@ -73,6 +74,7 @@ app.command(list_sagas, name="list", group=LOOK, sort_key=1)
 app.command(show, group=LOOK, sort_key=2)
 app.command(dead, group=LOOK, sort_key=3)
 app.command(participants, group=LOOK, sort_key=4)
+app.command(check, group=LOOK, sort_key=5)
 app.command(retry, group=STEER, sort_key=1)
 app.command(skip, group=STEER, sort_key=2)
 app.command(cancel, group=STEER, sort_key=3)

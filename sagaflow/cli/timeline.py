@@ -106,7 +106,7 @@ def _words(event: Event) -> str:
         case CommandFailed():
             return f"the saga's own code could not make the command for {event.step}"
         case CommandDeferred():
-            return f"this coordinator has no code to make the command for {event.step}"
+            return f"the command for {event.step} cannot be made here now"
         case ReplyGiven():
             return f"{_operation(event.step, event.operation)} {'done' if event.succeeded else 'refused'}, said by hand"
         case Failed(retry_after_seconds=None):

@@ -25,6 +25,17 @@ PAYLOAD_DEPTH_MAX: Final = DEPTH_MAX - 1
 ERROR_MESSAGE_LENGTH_MAX: Final = 1_000
 ERROR_TRACEBACK_LENGTH_MAX: Final = 4_000
 
+HOST_LENGTH_MAX: Final = 255
+"""What a participant calls itself in a reply."""
+
+TRACEPARENT_LENGTH: Final = 55
+
+ADDRESS_LENGTH_MAX: Final = 200
+"""The name of the answers queue of who asks, and the name in which is asked."""
+
+BODY_MESSAGES_MAX: Final = BATCH_BYTES_MAX // 64
+"""Elements in a body that is read at all: no message is as short as 64 bytes."""
+
 RETRY_AFTER_SECONDS_MAX: Final = 24 * 3600.0
 """The longest delay before another attempt."""
 

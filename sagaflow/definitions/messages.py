@@ -19,6 +19,7 @@ from sagaflow.core.plan import Operation
 from sagaflow.core.state import SagaStatus
 from sagaflow.definitions.limits import (
     BATCH_BYTES_MAX,
+    BODY_MESSAGES_MAX,
     DEPTH_MAX,
     ERROR_MESSAGE_LENGTH_MAX,
     ERROR_TRACEBACK_LENGTH_MAX,
@@ -52,6 +53,14 @@ class ErrorInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             _sendable(type(error).__qualname__)[:ERROR_MESSAGE_LENGTH_MAX],
             _sendable(_message_of(error))[:ERROR_MESSAGE_LENGTH_MAX],
             _sendable(text)[-ERROR_TRACEBACK_LENGTH_MAX:],
+        )
+
+    def bounded(self) -> ErrorInfo:
+        """The same, cut to the bounds: others may not keep them."""
+        return ErrorInfo(
+            self.type[:ERROR_MESSAGE_LENGTH_MAX],
+            self.message[:ERROR_MESSAGE_LENGTH_MAX],
+            self.traceback[-ERROR_TRACEBACK_LENGTH_MAX:],
         )
 
 
@@ -281,6 +290,8 @@ class Reader(Generic[M]):
             elements = self._elements.decode(body)
         except _NOT_DECODABLE as error:
             return [_unreadable(body, f"the body is not a JSON array: {error}")]
+        if len(elements) > BODY_MESSAGES_MAX:
+            return [_unreadable(body, f"the body has {len(elements)} elements, the limit is {BODY_MESSAGES_MAX}")]
         return [self._read_one(element) for element in elements]
 
     def _read_one(self, element: msgspec.Raw) -> M | Unreadable:

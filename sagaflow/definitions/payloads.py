@@ -65,13 +65,17 @@ def encode(value: object) -> bytes:
     except (TypeError, ValueError, NotImplementedError, RecursionError) as error:
         raise PayloadError(f"a {type(value).__qualname__} cannot be sent: {error}") from error
     if len(encoded) > PAYLOAD_BYTES_MAX:
-        raise PayloadError(
-            f"a {type(value).__qualname__} of {len(encoded)} bytes is over the limit of {PAYLOAD_BYTES_MAX}; "
-            "keep the bulk elsewhere and send where it is"
-        )
+        raise PayloadError(_too_long(type(value).__qualname__, len(encoded)))
     if is_too_deep(encoded, PAYLOAD_DEPTH_MAX):
         raise PayloadError(f"a {type(value).__qualname__} is nested more than {PAYLOAD_DEPTH_MAX} deep; flatten it")
     return encoded
+
+
+def _too_long(what: str, size: int) -> str:
+    return (
+        f"a {what} of {size} bytes is over the limit of {PAYLOAD_BYTES_MAX}; "
+        "keep the bulk elsewhere and send where it is"
+    )
 
 
 class PayloadType(Generic[T]):
@@ -83,6 +87,7 @@ class PayloadType(Generic[T]):
 
     def __init__(self, declared: type[T]) -> None:
         self.declared = declared
+        self._name = getattr(declared, "__qualname__", repr(declared))
         try:
             self._decoder = msgspec.json.Decoder(declared, dec_hook=_decode_foreign)
             is_foreign = isinstance(type_info(declared), CustomType)
@@ -98,13 +103,15 @@ class PayloadType(Generic[T]):
         """The value.
 
         Raises:
-            PayloadError: it is not of the declared type.
+            PayloadError: it is not of the declared type, or is over the limit of size.
         """
+        size = memoryview(encoded).nbytes
+        if size > PAYLOAD_BYTES_MAX:
+            raise PayloadError(_too_long(self._name, size))
         try:
             return self._decoder.decode(encoded)
         except (msgspec.DecodeError, ValueError, NotImplementedError, RecursionError) as error:
-            name = getattr(self.declared, "__qualname__", repr(self.declared))
-            raise PayloadError(f"the payload is not a {name}: {error}") from error
+            raise PayloadError(f"the payload is not a {self._name}: {error}") from error
 
     def schema(self) -> dict[str, Any] | None:
         """The JSON Schema of the type, as far as it has one."""

@@ -16,7 +16,9 @@ from uuid import UUID
 from sagaflow.core.plan import Plan
 from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.records import (
+    Attempt,
     Change,
+    Deferral,
     Due,
     JournalEntry,
     KeptAnnouncement,
@@ -108,6 +110,11 @@ class SagaStore(Protocol):
 
     async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
         """All payloads of these sagas; nothing is locked."""
+        ...
+
+    async def deferrals(self, attempts: Sequence[Attempt]) -> Sequence[Deferral]:
+        """Since when these attempts wait, as far as they do, and why. However long a saga has waited, only the
+        ends of its journal are read."""
         ...
 
 

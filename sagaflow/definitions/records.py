@@ -148,6 +148,26 @@ class Watcher:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """Which attempt of which operation of which saga."""
+
+    saga_id: UUID
+    step: str
+    operation: Operation
+    round: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """An attempt that could not be made: since when, and why it could not when it was tried last."""
+
+    attempt: Attempt
+    since: datetime
+    error: ErrorInfo | None
+
+
+@dataclass(frozen=True, slots=True)
 class PutAside:
     """A message that could not be dealt with, kept for a person."""
 
@@ -177,6 +197,10 @@ class SagaFilter:
     statuses: frozenset[SagaStatus] = field(default_factory=frozenset)
     """Empty: all."""
     key: str | None = None
+    before: UUID | None = None
+    """Only sagas that are older than this one; the last one of a page begins the next."""
+    waiting: bool = False
+    """Only open sagas with an operation that is deferred: nobody can do it, or ask for it, now."""
 
 
 _STATE = msgspec.json.Decoder(SagaState)

@@ -248,6 +248,11 @@ class Saga(Generic[InputT]):
         """Add the point of no return: from it on, the saga only goes forward. Arguments as for `step`."""
         return self._decorator(address, reply, _Options(name, after, StepKind.PIVOT, timeout_seconds, attempts))
 
+    @property
+    def steps(self) -> Mapping[str, SagaStep[InputT, Any, Any]]:
+        """The steps by name."""
+        return self._steps
+
     @cached_property
     def plan(self) -> Plan:
         """The plan, checked. No step can be added afterwards.
@@ -319,7 +324,7 @@ class Saga(Generic[InputT]):
     def _after(self, address: str, after: After) -> tuple[str, ...]:
         if after is None:
             return (self._drafts[-1].name,) if self._drafts else ()
-        names = []
+        names = set()
         for before in after if isinstance(after, list | tuple) else [after]:
             if not isinstance(before, SagaStep):
                 raise DefinitionError(
@@ -331,8 +336,11 @@ class Saga(Generic[InputT]):
                     f"saga {self.name}, step {address}: it comes after {before.name}, which is a step of saga "
                     f"{before.saga}; name one of this saga, or drop it from `after`"
                 )
-            names.append(before.name)
-        return tuple(names)
+            names.add(before.name)
+        # In the order of the plan, each once: the order in which they are written must not tell plans apart.
+        # What is no step of this saga stays in, for the plan to refuse.
+        places = {draft.name: place for place, draft in enumerate(self._drafts)}
+        return tuple(sorted(names, key=lambda name: places.get(name, len(places))))
 
     def _plan_of(self, drafts: Sequence[_Draft]) -> Plan:
         behind_pivot: set[str] = set()

@@ -55,6 +55,10 @@ FENCED = Verdict(ReplyOutcome.FENCED)
 DONE = Verdict(ReplyOutcome.SUCCEEDED)
 
 
+class _UnfitResult(Exception):
+    """An external step has returned what cannot be recorded. Its effect may be there: it is to be undone."""
+
+
 class Barrier:
     """Carries out commands of one participant, each in a transaction with its barrier."""
 
@@ -72,6 +76,8 @@ class Barrier:
         try:
             async with self._transactions.begin() as transaction:
                 return await self._within(transaction, step, command, allowance)
+        except _UnfitResult as error:
+            return Verdict(ReplyOutcome.FAILED, error=ErrorInfo.of(error.__cause__ or error))
         except (StepRejected, PayloadError) as error:
             refusal = ErrorInfo.of(error)
         if _may_have_happened_before(step, command):
@@ -126,12 +132,27 @@ async def _act(step: AnyStep, command: Command, tx: Any, allowance: Allowance) -
     payload = step.command_type.decode(command.payload)
     try:
         result = await _call(step.action, payload, None, command, tx, allowance)
-        encoded = payloads.encode(result)
     except PayloadError as error:
         if step.external:  # the effect may be there already: this is no refusal, its outcome is unknown
             raise RuntimeError(f"{step!r}: {error}") from error
         raise
+    try:
+        encoded = _recordable(step, result)
+    except PayloadError as error:
+        if step.external:  # likewise; to call again would give the same
+            raise _UnfitResult from error
+        raise
     return Verdict(ReplyOutcome.SUCCEEDED, msgspec.Raw(encoded))
+
+
+def _recordable(step: AnyStep, result: object) -> bytes:
+    """The result as it is recorded, once it is seen to be what the undo and the saga are promised."""
+    encoded = payloads.encode(result)
+    try:
+        step.result_type.decode(encoded)
+    except PayloadError as error:
+        raise PayloadError(f"{step!r} has returned something else than it declares: {error}") from error
+    return encoded
 
 
 def _may_have_happened_before(step: AnyStep, command: Command) -> bool:

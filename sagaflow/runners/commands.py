@@ -99,7 +99,8 @@ def _make(
     attempt = (command.step, command.operation, command.round, command.attempt)
     saga = code.of(turn.plan)
     if saga is None:
-        turn.apply(CommandDeferred(*attempt, CODE_MISSING_RETRY_SECONDS), origin=origin)
+        missing = ErrorInfo("CodeMissing", f"{origin} has no code of {turn.plan.saga} version {turn.plan.version}")
+        turn.apply(CommandDeferred(*attempt, CODE_MISSING_RETRY_SECONDS), origin=origin, error=missing)
         return None
     held = _why_held(turn, command, hold)
     if held is not None:

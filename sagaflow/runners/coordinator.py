@@ -15,7 +15,7 @@ from uuid import UUID
 from sagaflow.core.plan import is_name
 from sagaflow.core.state import SETTLED, Cause, SagaStatus, initial
 from sagaflow.definitions import ids, payloads
-from sagaflow.definitions.limits import KEY_LENGTH_MAX
+from sagaflow.definitions.limits import ADDRESS_LENGTH_MAX, KEY_LENGTH_MAX
 from sagaflow.definitions.messages import (
     Announcement,
     CancelRequest,
@@ -395,13 +395,16 @@ class Coordinator:
         return record.saga_id, record.status
 
     async def _watch_for(self, request: OutcomeRequest) -> Standing:
+        if len(request.reply_to) > ADDRESS_LENGTH_MAX or not request.reply_to.isprintable():
+            raise PayloadError("`reply_to` cannot name a queue of answers")
         records = await watch(self._store, [Watcher(request.saga_id, request.reply_to)])
         if not records:
             raise SagaNotFound(f"there is no saga {request.saga_id}")
         return records[0].saga_id, records[0].status
 
     async def _cancel_for(self, request: CancelRequest) -> Standing:
-        return request.saga_id, await self.operator(request.actor).cancel(request.saga_id, reason=request.reason)
+        operator = self.operator(request.actor[:ADDRESS_LENGTH_MAX])
+        return request.saga_id, await operator.cancel(request.saga_id, reason=request.reason)
 
 
 def _name_of(sagas: Sequence[Saga[Any]], name: str | None) -> str:

@@ -15,10 +15,15 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from sagaflow.core.events import Event, Failed, Refused, Started, Succeeded, Unserved
-from sagaflow.core.plan import Plan
+from sagaflow.core.plan import Operation, Plan
 from sagaflow.core.state import SETTLED, SagaStatus
 from sagaflow.definitions import ids
-from sagaflow.definitions.limits import RETRY_AFTER_SECONDS_MAX
+from sagaflow.definitions.limits import (
+    HOST_LENGTH_MAX,
+    PAYLOAD_BYTES_MAX,
+    RETRY_AFTER_SECONDS_MAX,
+    TRACEPARENT_LENGTH,
+)
 from sagaflow.definitions.messages import ErrorInfo, Notice, Reply, ReplyOutcome, write
 from sagaflow.definitions.ports import Address, Letter, QueueKind, SagaStore, StoreTransaction
 from sagaflow.definitions.records import NO_PROCESS, Change, Payload, SagaRecord, Watcher
@@ -380,13 +385,20 @@ def why_foreign(turn: Turn, reply: Reply) -> str | None:
 
 def apply_reply(turn: Turn, reply: Reply) -> None:
     """Tell the machine what a participant has answered."""
-    succeeded = reply.outcome is ReplyOutcome.SUCCEEDED
+    has_result = reply.outcome is ReplyOutcome.SUCCEEDED and reply.operation is Operation.ACTION
+    result = bytes(reply.result) if has_result else None
+    event, error = _event_of(reply), reply.error or _error_of(reply)
+    if result is not None and len(result) > PAYLOAD_BYTES_MAX:
+        # It was done, but nobody can go on from it: the participant is not asked again, and the step is undone.
+        event = Failed(reply.step, reply.operation, reply.round, reply.attempt, None)
+        error = ErrorInfo("PayloadError", f"a result of {len(result)} bytes is over the limit of {PAYLOAD_BYTES_MAX}")
+        result = None
     turn.apply(
-        _event_of(reply),
-        origin=f"{reply.participant}@{reply.host}",
-        result=bytes(reply.result) if succeeded and reply.operation == "action" else None,
-        error=reply.error or _error_of(reply),
-        traceparent=reply.traceparent,
+        event,
+        origin=f"{reply.participant}@{reply.host[:HOST_LENGTH_MAX]}",
+        result=result,
+        error=None if error is None else error.bounded(),
+        traceparent=reply.traceparent[:TRACEPARENT_LENGTH],
     )
 
 

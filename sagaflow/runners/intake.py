@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
+from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX, REASON_LENGTH_MAX
 from sagaflow.definitions.messages import Command, Message, Reader, Unreadable, printable, write
 from sagaflow.definitions.ports import Address, Delivery, Letter, Subscription, Transport
 from sagaflow.definitions.records import PutAside
@@ -73,7 +73,7 @@ class Intake(Generic[M]):
 
     def put_aside(self, message: M, reason: str, receipt: Receipt) -> None:
         """Keep a message aside that could be read, but cannot be dealt with."""
-        self._set_aside(write(message), reason, receipt)
+        self._set_aside([Unreadable(write(message), reason)], receipt)
 
     def _arrived(self, delivery: Delivery) -> None:
         messages = self._reader.read(delivery.body)
@@ -81,10 +81,11 @@ class Intake(Generic[M]):
         if delivery.again and len(messages) > 1:
             self._tasks.spawn(self._take_apart(messages, receipt), f"sagaflow take apart {self._address}")
             return
+        self._set_aside([message for message in messages if isinstance(message, Unreadable)], receipt)
         for message in messages:
             if isinstance(message, Unreadable):
-                self._set_aside(message.raw, message.reason, receipt)
-            elif delivery.again and self._suspect_pause_seconds:
+                continue
+            if delivery.again and self._suspect_pause_seconds:
                 self._tasks.spawn(self._take_later(message, receipt), f"sagaflow suspect from {self._address}")
             else:
                 self._take(message, receipt)
@@ -93,19 +94,27 @@ class Intake(Generic[M]):
         await asyncio.sleep(random.uniform(0.0, self._suspect_pause_seconds))  # noqa: S311 - nothing to guess
         self._take(message, receipt)
 
-    def _set_aside(self, raw: bytes, reason: str, receipt: Receipt) -> None:
-        log.error("a message from %s is put aside: %s", self._address, printable(reason))
-        aside = PutAside(str(self._address), reason, raw[:PUT_ASIDE_BYTES_MAX])
+    def _set_aside(self, messages: Sequence[Unreadable], receipt: Receipt) -> None:
+        """Keep them aside in one transaction, however many a body holds."""
+        if not messages:
+            return
+        bounded = [printable(message.reason[:REASON_LENGTH_MAX]) for message in messages]
+        log.error("%d messages from %s are put aside: %s", len(messages), self._address, bounded[0])
+        aside = [
+            PutAside(str(self._address), reason, message.raw[:PUT_ASIDE_BYTES_MAX])
+            for message, reason in zip(messages, bounded, strict=True)
+        ]
         self._tasks.spawn(self._keep_aside(aside, receipt), f"sagaflow put aside {self._address}")
 
-    async def _keep_aside(self, aside: PutAside, receipt: Receipt) -> None:
-        await until_available("putting aside", lambda: self._keep([aside]))
-        receipt.done()
+    async def _keep_aside(self, aside: Sequence[PutAside], receipt: Receipt) -> None:
+        await until_available("putting aside", lambda: self._keep(aside))
+        for _ in aside:
+            receipt.done()
 
     async def _take_apart(self, messages: Sequence[M | Unreadable], receipt: Receipt) -> None:
+        self._set_aside([message for message in messages if isinstance(message, Unreadable)], receipt)
         for message in messages:
             if isinstance(message, Unreadable):
-                self._set_aside(message.raw, message.reason, receipt)
                 continue
             expires_seconds = message.expires_seconds if isinstance(message, Command) else None
             alone = [Letter(self._address, write(message), expires_seconds)]

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Self, TypeVar
 
-from sagaflow.core.plan import Operation
+from sagaflow.core.plan import Operation, is_name
 from sagaflow.definitions.announcements import announcement_of
 from sagaflow.definitions.messages import Command, ErrorInfo, Inquiry, Reply, ReplyOutcome, write
 from sagaflow.definitions.participant import Participant
@@ -115,10 +115,7 @@ class Worker:
         intake: Intake[Command] = Intake(
             Command,
             Address(queue, self._participant.name),
-            take=lambda command, receipt: self._tasks.spawn(
-                self._serve(command, receipt, running, Allowance.of(command)),
-                f"sagaflow {command.operation} {command.step}",
-            ),
+            take=lambda command, receipt: self._take(command, receipt, running, intake),
             keep=self._transactions.put_aside,
             transport=self._transport,
             suspect_pause_seconds=SUSPECT_PAUSE_SECONDS,
@@ -146,6 +143,16 @@ class Worker:
             keep=self._transactions.put_aside,
             transport=self._transport,
             answer=lambda command: [_letter(self._reply(command, GIVEN_UP), command)],
+        )
+
+    def _take(self, command: Command, receipt: Receipt, running: asyncio.Semaphore, intake: Intake[Command]) -> None:
+        strange = next((name for name in (command.reply_to, command.step) if not is_name(name)), None)
+        if strange is not None:  # it could neither be recorded nor answered, and would come again for ever
+            intake.put_aside(command, f"{strange[:100]!r} can name neither a coordinator nor a step", receipt)
+            return
+        self._tasks.spawn(
+            self._serve(command, receipt, running, Allowance.of(command)),
+            f"sagaflow {command.operation} {command.step}",
         )
 
     async def _serve(

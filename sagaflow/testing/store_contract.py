@@ -39,7 +39,7 @@ from sagaflow.core.events import (
 )
 from sagaflow.core.machine import advance
 from sagaflow.core.plan import Operation, Plan, PlannedStep, StepKind
-from sagaflow.core.state import SagaState, SagaStatus, initial
+from sagaflow.core.state import ENDED, SagaState, SagaStatus, initial
 from sagaflow.definitions import ids
 from sagaflow.definitions.limits import PAYLOAD_BYTES_MAX, PUT_ASIDE_BYTES_MAX
 from sagaflow.definitions.messages import AnnouncedStep, Announcement, ErrorInfo
@@ -47,6 +47,7 @@ from sagaflow.definitions.ports import SagaStore
 from sagaflow.definitions.records import (
     INPUT_STEP,
     NO_PROCESS,
+    Attempt,
     Change,
     Due,
     JournalEntry,
@@ -115,6 +116,8 @@ STARTED: Final = Started()
 DONE: Final = Succeeded("reserve", ACTION, 1, 1)
 STUCK: Final = CommandFailed("reserve", ACTION, 1, 1)
 NOT_YET: Final = Failed("reserve", ACTION, 1, 1, 2.5)
+
+OPEN_STATUSES: Final = frozenset(SagaStatus) - ENDED
 
 EVERY_EVENT: Final[Sequence[Event]] = (
     Started(),
@@ -800,6 +803,71 @@ class StoreContract:
         assert await listed(statuses=frozenset({is_stuck, completed})) == [stuck.saga_id, other.saga_id]
         assert await listed(statuses=frozenset({running}), saga="short", key="order-1") == [short.saga_id]
         assert await listed(statuses=frozenset({running}), key="order-2") == []
+
+    async def test_pages_are_told_by_the_last_saga_of_the_page_before(self, store: SagaStore) -> None:
+        records = [await started(store, plan) for plan in (SHORT, LONG, SHORT, LONG, SHORT)]
+        await save(store, happens(records[1], events.CancelRequested()), happens(records[2], DONE))
+        ids = [record.saga_id for record in reversed(records)]
+        ids_of_open = [record.saga_id for record in reversed(records) if record is not records[2]]
+        for statuses, expected in ((frozenset[SagaStatus](), ids), (OPEN_STATUSES, ids_of_open)):
+            seen: list[UUID] = []
+            while page := await store.list(SagaFilter(statuses=statuses, before=seen[-1] if seen else None), 2):
+                assert len(page) <= 2
+                seen += [record.saga_id for record in page]
+            assert seen == expected
+        assert not await store.list(SagaFilter(before=ids[-1]), 10)
+        assert [one.saga_id for one in await store.list(SagaFilter(saga="short", before=ids[0]), 10)] == ids[2::2]
+
+    async def test_sagas_that_wait_for_somebody_are_found_among_the_open_ones(self, store: SagaStore) -> None:
+        begun = [await started(store, LONG) for _ in range(3)]
+        unserved, without_code, goes_on = begun
+        ended = await started(store)
+        deferred = events.CommandDeferred("place", ACTION, 1, 1, 7.5)
+        await save(
+            store,
+            happens(unserved, Unserved("place", ACTION, 1, 1, 10.0)),
+            happens(without_code, deferred),
+            happens(ended, DONE),
+        )
+
+        async def waiting(**restrictions: object) -> list[UUID]:
+            matching = SagaFilter(waiting=True, **restrictions)  # type: ignore[arg-type]
+            return [record.saga_id for record in await store.list(matching, 10)]
+
+        assert await waiting() == [without_code.saga_id, unserved.saga_id]
+        assert await waiting(key=unserved.key, saga="long") == [unserved.saga_id]
+        assert await waiting(statuses=frozenset({SagaStatus.STUCK})) == []
+        assert await waiting(before=without_code.saga_id) == [unserved.saga_id]
+        assert goes_on.saga_id not in await waiting()
+
+    async def test_it_is_known_since_when_and_why_an_attempt_waits(self, store: SagaStore) -> None:
+        waits, other = await started(store, LONG), await started(store, LONG)
+        attempt = ("place", ACTION, 1, 1)
+        change = happens(
+            waits,
+            Unserved(*attempt, 10.0),
+            TimerFired(*attempt),
+            Unserved(*attempt, 10.0),
+            TimerFired(*attempt),
+        )
+        told = {1: ErrorInfo("Unserved", "at first"), 3: ErrorInfo("Unserved", "at last\x00")}
+        journal = [replace(entry, error=told.get(place)) for place, entry in enumerate(change.journal, 1)]
+        await save(store, replace(change, journal=journal))
+        asked = Attempt(waits.saga_id, *attempt)
+        (deferral,) = await store.deferrals(
+            [
+                asked,
+                Attempt(other.saga_id, *attempt),
+                replace(asked, attempt=2),
+                replace(asked, round=2),
+                replace(asked, operation=COMPENSATION),
+                replace(asked, step="reserve"),
+            ]
+        )
+        entries = await store.journal(waits.saga_id)
+        assert (deferral.attempt, deferral.since) == (asked, entries[1].at)
+        assert deferral.error == told[3]
+        assert not await store.deferrals([])
 
     async def test_what_does_not_exist_is_not_found(self, store: SagaStore) -> None:
         nowhere = uuid4()

@@ -16,6 +16,7 @@ from sagaflow import Operation, SagaStatus
 from sagaflow.definitions.limits import (
     BATCH_BYTES_MAX,
     BATCH_COUNT_MAX,
+    BODY_MESSAGES_MAX,
     DEPTH_MAX,
     ERROR_MESSAGE_LENGTH_MAX,
     ERROR_TRACEBACK_LENGTH_MAX,
@@ -635,3 +636,20 @@ def test_an_error_with_any_text_fits_into_a_reply(text: str) -> None:
 def test_an_error_about_a_file_whose_name_is_no_unicode_can_be_told() -> None:
     name = b"\xff.txt".decode(errors="surrogateescape")
     assert ErrorInfo.of(FileNotFoundError(2, "not there", name)).message == "[Errno 2] not there: '\\udcff.txt'"
+
+
+def test_an_error_that_others_wrote_is_cut_to_the_same_bounds() -> None:
+    told = ErrorInfo("t" * 9_000, "m" * 9_000, "b" * 9_000 + "e").bounded()
+    assert told == ErrorInfo(
+        "t" * ERROR_MESSAGE_LENGTH_MAX,
+        "m" * ERROR_MESSAGE_LENGTH_MAX,
+        "b" * (ERROR_TRACEBACK_LENGTH_MAX - 1) + "e",
+    )
+
+
+def test_a_body_of_more_elements_than_there_can_be_messages_is_one_unreadable_message() -> None:
+    most = COMMANDS.read(join([b"0"] * BODY_MESSAGES_MAX))
+    assert len(most) == BODY_MESSAGES_MAX
+    (unreadable,) = COMMANDS.read(join([b"0"] * (BODY_MESSAGES_MAX + 1)))
+    assert isinstance(unreadable, Unreadable)
+    assert unreadable.reason == "the body has 16385 elements, the limit is 16384"

@@ -369,6 +369,17 @@ def test_after_takes_decorated_functions_of_a_saga_alone(after: Any, named: str)
     )
 
 
+def test_the_order_in_which_after_is_written_does_not_tell_plans_apart() -> None:
+    plans = []
+    for order in ("ab", "ba", "bab"):
+        saga = a_saga()
+        before = {name: add(saga, f"s.{name}", after=[]) for name in "ba"}
+        add(saga, "s.c", after=[before[name] for name in order])
+        plans.append(saga.plan)
+        assert after_of(saga)["s.c"] == ("s.b", "s.a")
+    assert len({plan.hash for plan in plans}) == len({plan.shape for plan in plans}) == 1
+
+
 def test_a_step_of_another_saga_is_refused_in_after() -> None:
     foreign = add(Saga("trip", Order), "s.a")
     saga = a_saga()

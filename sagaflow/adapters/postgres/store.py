@@ -22,7 +22,9 @@ from sagaflow.core.state import ENDED, SETTLED
 from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.named_queries import load
 from sagaflow.definitions.records import (
+    Attempt,
     Change,
+    Deferral,
     Due,
     JournalEntry,
     KeptAnnouncement,
@@ -196,8 +198,8 @@ class PostgresStore:
         """The latest sagas that match, the last one first."""
         statuses = [status.value for status in matching.statuses]
         only_open = bool(statuses) and not matching.statuses & ENDED
-        query = "list_open" if only_open else "list_all"
-        found = await self._fetch(query, matching.saga, matching.key, statuses or None, limit)
+        query = "list_waiting" if matching.waiting else "list_open" if only_open else "list_all"
+        found = await self._fetch(query, matching.saga, matching.key, statuses or None, limit, matching.before)
         return [rows.saga_of(row) for row in found]
 
     async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:
@@ -207,6 +209,10 @@ class PostgresStore:
     async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
         """All payloads of these sagas; nothing is locked."""
         return [rows.payload_of(row) for row in await self._fetch("payloads", saga_ids)]
+
+    async def deferrals(self, attempts: Sequence[Attempt]) -> Sequence[Deferral]:
+        """Since when these attempts wait, as far as they do, and why."""
+        return [rows.deferral_of(row) for row in await self._fetch("deferrals", *rows.attempts(attempts))]
 
     async def _fetch(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
         return await self._database.fetch(_SQL[query], *arguments)

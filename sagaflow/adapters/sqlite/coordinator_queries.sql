@@ -107,6 +107,14 @@ AND saga.key = :key;
 -- Restricts `latest`; one status at a time, so that the index gives the order.
 AND saga.status = :status;
 
+-- name: of_older
+-- Restricts `latest`.
+AND saga.saga_id < :before;
+
+-- name: of_waiting
+-- Restricts `latest`. A state holds no words but those of our enums.
+AND saga.ended_at IS NULL AND instr(saga.state, '"DEFERRED"') > 0;
+
 -- name: latest_first
 -- Ids are made in the order of time.
 ORDER BY saga.saga_id DESC LIMIT :limit;
@@ -120,6 +128,23 @@ ORDER BY saga_id, step, kind, round;
 -- name: journal
 -- The journal of a saga, from its beginning.
 SELECT * FROM sagaflow_journal WHERE saga_id = ? ORDER BY seq;
+
+-- name: deferrals
+-- Since when an attempt waits, and why it could not be made last. A journal grows as long as its saga waits,
+-- so it is read from its beginning and from its end, each no further than needed.
+SELECT (
+    SELECT at FROM sagaflow_journal
+    WHERE saga_id = :saga_id AND event ->> 'event' IN ('Unserved', 'CommandDeferred')
+      AND event ->> 'step' = :step AND event ->> 'operation' = :operation
+      AND event ->> 'round' = :round AND event ->> 'attempt' = :attempt
+    ORDER BY seq LIMIT 1
+) AS since, (
+    SELECT error FROM sagaflow_journal
+    WHERE saga_id = :saga_id AND event ->> 'event' IN ('Unserved', 'CommandDeferred')
+      AND event ->> 'step' = :step AND event ->> 'operation' = :operation
+      AND event ->> 'round' = :round AND event ->> 'attempt' = :attempt
+    ORDER BY seq DESC LIMIT 1
+) AS error;
 
 -- name: due
 -- The sagas whose time has come, the earliest first.

@@ -14,7 +14,9 @@ from sagaflow.core.state import SagaStatus
 from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
 from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.records import (
+    Attempt,
     Change,
+    Deferral,
     JournalEntry,
     KeptAnnouncement,
     Payload,
@@ -101,6 +103,17 @@ def put_aside_parameters(message: PutAside, now: datetime) -> tuple[str, str, st
     return to_text(now), message.source, message.reason, message.body[:PUT_ASIDE_BYTES_MAX]
 
 
+def attempt_parameters(attempt: Attempt) -> Parameters:
+    """An attempt that is asked for."""
+    return {
+        "saga_id": str(attempt.saga_id),
+        "step": attempt.step,
+        "operation": attempt.operation.value,
+        "round": attempt.round,
+        "attempt": attempt.attempt,
+    }
+
+
 def saga_of(row: sqlite3.Row) -> SagaRecord:
     """A saga, from its row and that of the agenda."""
     return SagaRecord(
@@ -144,6 +157,12 @@ def journal_entry_of(row: sqlite3.Row) -> JournalEntry:
 def payload_of(row: sqlite3.Row) -> Payload:
     """A payload, from its row."""
     return Payload(UUID(row["saga_id"]), row["step"], PayloadKind(row["kind"]), row["round"], row["body"])
+
+
+def deferral_of(attempt: Attempt, row: sqlite3.Row) -> Deferral:
+    """Since when an attempt waits, and why, from its row."""
+    error: Any = row["error"]
+    return Deferral(attempt, to_time(row["since"]), None if error is None else decode_error(error))
 
 
 def put_aside_of(row: sqlite3.Row) -> PutAside:

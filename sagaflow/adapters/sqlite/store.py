@@ -15,6 +15,8 @@ from sagaflow.adapters.sqlite.connection import BUSY_SECONDS, SqliteConnection, 
 from sagaflow.adapters.sqlite.rows import (
     agenda_parameters,
     announcement_parameters,
+    attempt_parameters,
+    deferral_of,
     id_array,
     journal_entry_of,
     journal_parameters,
@@ -30,11 +32,13 @@ from sagaflow.adapters.sqlite.rows import (
 from sagaflow.adapters.sqlite.schema import COORDINATOR
 from sagaflow.adapters.sqlite.times import Clock, to_text, utc_now
 from sagaflow.core.plan import Plan
-from sagaflow.core.state import SETTLED
+from sagaflow.core.state import ENDED, SETTLED, SagaStatus
 from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.named_queries import load
 from sagaflow.definitions.records import (
+    Attempt,
     Change,
+    Deferral,
     Due,
     JournalEntry,
     KeptAnnouncement,
@@ -218,6 +222,10 @@ class SqliteStore:
         """All payloads of these sagas; nothing is locked."""
         return await self._read(lambda db: _payloads(db, saga_ids))
 
+    async def deferrals(self, attempts: Sequence[Attempt]) -> Sequence[Deferral]:
+        """Since when these attempts wait, as far as they do, and why."""
+        return await self._read(lambda db: _deferrals(db, attempts))
+
     async def _write(self, function: Callable[[sqlite3.Connection], T]) -> T:
         async with self._database.transaction() as connection:
             return await connection.call(function)
@@ -326,15 +334,18 @@ def _saga_of_key(db: sqlite3.Connection, record: SagaRecord) -> SagaRecord:
 
 
 def _latest(db: sqlite3.Connection, matching: SagaFilter, limit: int) -> Sequence[SagaRecord]:
+    statuses = matching.statuses or (set(SagaStatus) - ENDED if matching.waiting else set())
     clauses = [_SQL["latest"]]
     clauses += [_SQL["of_saga"]] if matching.saga is not None else []
     clauses += [_SQL["of_key"]] if matching.key is not None else []
-    clauses += [_SQL["of_status"]] if matching.statuses else []
+    clauses += [_SQL["of_status"]] if statuses else []
+    clauses += [_SQL["of_older"]] if matching.before is not None else []
+    clauses += [_SQL["of_waiting"]] if matching.waiting else []
     query = "\n".join([*clauses, _SQL["latest_first"]])
     rows: list[sqlite3.Row] = []
-    for status in matching.statuses or [None]:
-        parameters = {"saga": matching.saga, "key": matching.key, "status": status, "limit": limit}
-        rows += db.execute(query, parameters)
+    parameters = {"saga": matching.saga, "key": matching.key, "limit": limit, "before": str(matching.before)}
+    for status in statuses or [None]:
+        rows += db.execute(query, parameters | {"status": status})
     rows.sort(key=lambda row: row["saga_id"], reverse=True)
     return [saga_of(row) for row in rows[:limit]]
 
@@ -352,3 +363,8 @@ def _dismiss_watchers(db: sqlite3.Connection, saga_id: str) -> Sequence[Watcher]
 
 def _payloads(db: sqlite3.Connection, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
     return [payload_of(row) for row in db.execute(_SQL["payloads"], (id_array(saga_ids),))]
+
+
+def _deferrals(db: sqlite3.Connection, attempts: Sequence[Attempt]) -> Sequence[Deferral]:
+    rows = [(attempt, db.execute(_SQL["deferrals"], attempt_parameters(attempt)).fetchone()) for attempt in attempts]
+    return [deferral_of(attempt, row) for attempt, row in rows if row["since"] is not None]
