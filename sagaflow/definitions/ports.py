@@ -18,6 +18,7 @@ from sagaflow.definitions.records import (
     Change,
     Due,
     JournalEntry,
+    LatestError,
     Payload,
     PutAside,
     SagaFilter,
@@ -88,8 +89,14 @@ class SagaStore(Protocol):
         """The sagas of these ids that exist, in the order of their ids; nothing is locked."""
         ...
 
-    async def list(self, matching: SagaFilter, limit: int) -> Sequence[SagaRecord]:
-        """The latest sagas that match."""
+    async def list(self, matching: SagaFilter, limit: int, *, before: UUID | None = None) -> Sequence[SagaRecord]:
+        """The latest sagas that match, the last one first; with `before`, only those with smaller ids. So all
+        are found, page by page: the next page is `before` the last id of this one."""
+        ...
+
+    async def latest_errors(self, saga_ids: Sequence[UUID]) -> Sequence[LatestError]:
+        """What went wrong last with each operation of these sagas of which the journal holds an error, in the
+        order of their ids, steps and operations."""
         ...
 
     async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:

@@ -100,13 +100,16 @@ ORDER BY id
 FOR NO KEY UPDATE;
 
 -- name: list_all
--- The latest sagas of a name, a key and some statuses; null does not restrict.
+-- The latest sagas of a name, a key and some statuses, before an id and untouched for so long; null does not
+-- restrict.
 SELECT id, saga, key, coordinator, plan_hash, secret, traceparent, input_digest, version, state::text AS state,
     timers::text AS timers, wake_at, owner, started_at, updated_at
 FROM sagaflow.saga
 WHERE ($1::text IS NULL OR saga = $1)
     AND ($2::text IS NULL OR key = $2)
     AND ($3::text[] IS NULL OR status = ANY($3))
+    AND id < $5::uuid
+    AND ($6::float8 IS NULL OR updated_at <= clock_timestamp() - make_interval(secs => $6))
 ORDER BY id DESC
 LIMIT $4;
 
@@ -118,8 +121,18 @@ FROM sagaflow.agenda JOIN sagaflow.saga ON saga.id = agenda.saga_id
 WHERE ($1::text IS NULL OR saga = $1)
     AND ($2::text IS NULL OR key = $2)
     AND status = ANY($3::text[])
+    AND agenda.saga_id < $5::uuid
+    AND ($6::float8 IS NULL OR updated_at <= clock_timestamp() - make_interval(secs => $6))
 ORDER BY agenda.saga_id DESC
 LIMIT $4;
+
+-- name: latest_errors
+-- What went wrong last with each operation of these sagas.
+SELECT DISTINCT ON (saga_id, event ->> 'step', event ->> 'operation')
+    saga_id, event ->> 'step' AS step, event ->> 'operation' AS operation, error::text AS error
+FROM sagaflow.journal
+WHERE saga_id = ANY($1::uuid[]) AND error IS NOT NULL AND event ->> 'operation' IS NOT NULL
+ORDER BY saga_id, event ->> 'step', event ->> 'operation', seq DESC;
 
 -- name: journal
 SELECT saga_id, seq, at, status, event::text AS event, commands::text AS commands, ignored, error::text AS error,

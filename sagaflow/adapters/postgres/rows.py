@@ -8,10 +8,12 @@ from typing import Any
 import asyncpg
 
 from sagaflow.adapters.postgres.database import columns, optional_text, text
+from sagaflow.core.plan import Operation
 from sagaflow.core.state import SagaStatus
 from sagaflow.definitions.records import (
     Change,
     JournalEntry,
+    LatestError,
     Payload,
     PayloadKind,
     SagaRecord,
@@ -118,6 +120,11 @@ def journal_entry_of(row: asyncpg.Record) -> JournalEntry:
         traceparent=row["traceparent"],
         at=row["at"],
     )
+
+
+def latest_error_of(row: asyncpg.Record) -> LatestError:
+    """An error of an operation, from its row."""
+    return LatestError(row["saga_id"], row["step"], Operation(row["operation"]), decode_error(row["error"]))
 
 
 def payload_of(row: asyncpg.Record) -> Payload:

@@ -24,6 +24,7 @@ from sagaflow.definitions.records import (
     Change,
     Due,
     JournalEntry,
+    LatestError,
     Payload,
     PutAside,
     SagaFilter,
@@ -49,6 +50,7 @@ TAKE_OVER_PAGE: Final = 1_000
 """Sagas that are taken over in one transaction."""
 
 NOTHING_YET: Final = UUID(int=0)
+AFTER_ALL: Final = UUID(int=2**128 - 1)
 
 
 class PostgresStore:
@@ -170,13 +172,25 @@ class PostgresStore:
         """The sagas of these ids that exist, in the order of their ids; nothing is locked."""
         return [rows.saga_of(row) for row in await self._fetch("find", saga_ids)]
 
-    async def list(self, matching: SagaFilter, limit: int) -> Sequence[SagaRecord]:
-        """The latest sagas that match, the last one first."""
+    async def list(self, matching: SagaFilter, limit: int, *, before: UUID | None = None) -> Sequence[SagaRecord]:
+        """The latest sagas that match, the last one first; with `before`, only those with smaller ids."""
         statuses = [status.value for status in matching.statuses]
         only_open = bool(statuses) and not matching.statuses & ENDED
         query = "list_open" if only_open else "list_all"
-        found = await self._fetch(query, matching.saga, matching.key, statuses or None, limit)
+        found = await self._fetch(
+            query,
+            matching.saga,
+            matching.key,
+            statuses or None,
+            limit,
+            AFTER_ALL if before is None else before,
+            matching.idle_seconds,
+        )
         return [rows.saga_of(row) for row in found]
+
+    async def latest_errors(self, saga_ids: Sequence[UUID]) -> Sequence[LatestError]:
+        """What went wrong last with each operation of these sagas of which the journal holds an error."""
+        return [rows.latest_error_of(row) for row in await self._fetch("latest_errors", saga_ids)]
 
     async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:
         """The journal of a saga, from its beginning."""

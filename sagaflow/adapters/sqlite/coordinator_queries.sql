@@ -107,6 +107,14 @@ AND saga.key = :key;
 -- Restricts `latest`; one status at a time, so that the index gives the order.
 AND saga.status = :status;
 
+-- name: before
+-- Restricts `latest`; what comes after this saga in the list.
+AND saga.saga_id < :before;
+
+-- name: idle
+-- Restricts `latest`; nothing was written of them since.
+AND saga.updated_at <= :idle_since;
+
 -- name: latest_first
 -- Ids are made in the order of time.
 ORDER BY saga.saga_id DESC LIMIT :limit;
@@ -120,6 +128,15 @@ ORDER BY saga_id, step, kind, round;
 -- name: journal
 -- The journal of a saga, from its beginning.
 SELECT * FROM sagaflow_journal WHERE saga_id = ? ORDER BY seq;
+
+-- name: latest_errors
+-- What went wrong last with each operation of a JSON array of sagas: the other columns are those of the row
+-- that has the maximum.
+SELECT saga_id, event ->> 'step' AS step, event ->> 'operation' AS operation, error, max(seq)
+FROM sagaflow_journal
+WHERE saga_id IN (SELECT value FROM json_each(?)) AND error IS NOT NULL AND event ->> 'operation' IS NOT NULL
+GROUP BY saga_id, event ->> 'step', event ->> 'operation'
+ORDER BY saga_id, step, operation;
 
 -- name: due
 -- The sagas whose time has come, the earliest first.

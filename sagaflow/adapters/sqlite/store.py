@@ -17,6 +17,7 @@ from sagaflow.adapters.sqlite.rows import (
     id_array,
     journal_entry_of,
     journal_parameters,
+    latest_error_of,
     optional_text,
     payload_of,
     payload_parameters,
@@ -34,6 +35,7 @@ from sagaflow.definitions.records import (
     Change,
     Due,
     JournalEntry,
+    LatestError,
     Payload,
     PutAside,
     SagaFilter,
@@ -178,9 +180,14 @@ class SqliteStore:
         """The sagas of these ids that exist, in the order of their ids; nothing is locked."""
         return await self._read(lambda db: _sagas(db, saga_ids))
 
-    async def list(self, matching: SagaFilter, limit: int) -> Sequence[SagaRecord]:
-        """The latest sagas that match, the last one first."""
-        return await self._read(lambda db: _latest(db, matching, limit))
+    async def list(self, matching: SagaFilter, limit: int, *, before: UUID | None = None) -> Sequence[SagaRecord]:
+        """The latest sagas that match, the last one first; with `before`, only those with smaller ids."""
+        return await self._read(lambda db: _latest(db, matching, limit, before, self._clock()))
+
+    async def latest_errors(self, saga_ids: Sequence[UUID]) -> Sequence[LatestError]:
+        """What went wrong last with each operation of these sagas of which the journal holds an error."""
+        wanted = (id_array(saga_ids),)
+        return await self._read(lambda db: [latest_error_of(row) for row in db.execute(_SQL["latest_errors"], wanted)])
 
     async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:
         """The journal of a saga, from its beginning."""
@@ -298,15 +305,27 @@ def _saga_of_key(db: sqlite3.Connection, record: SagaRecord) -> SagaRecord:
     return saga_of(row)
 
 
-def _latest(db: sqlite3.Connection, matching: SagaFilter, limit: int) -> Sequence[SagaRecord]:
+def _latest(
+    db: sqlite3.Connection, matching: SagaFilter, limit: int, before: UUID | None, now: datetime
+) -> Sequence[SagaRecord]:
+    idle_since = None if matching.idle_seconds is None else to_text(now - timedelta(seconds=matching.idle_seconds))
     clauses = [_SQL["latest"]]
     clauses += [_SQL["of_saga"]] if matching.saga is not None else []
     clauses += [_SQL["of_key"]] if matching.key is not None else []
     clauses += [_SQL["of_status"]] if matching.statuses else []
+    clauses += [_SQL["before"]] if before is not None else []
+    clauses += [_SQL["idle"]] if idle_since is not None else []
     query = "\n".join([*clauses, _SQL["latest_first"]])
     rows: list[sqlite3.Row] = []
     for status in matching.statuses or [None]:
-        parameters = {"saga": matching.saga, "key": matching.key, "status": status, "limit": limit}
+        parameters = {
+            "saga": matching.saga,
+            "key": matching.key,
+            "status": status,
+            "before": str(before),
+            "idle_since": idle_since,
+            "limit": limit,
+        }
         rows += db.execute(query, parameters)
     rows.sort(key=lambda row: row["saga_id"], reverse=True)
     return [saga_of(row) for row in rows[:limit]]

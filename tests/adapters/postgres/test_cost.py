@@ -214,6 +214,7 @@ async def use_all(store: PostgresStore) -> None:
     await store.plans([SHORT.hash])
     await store.journal(one.saga_id)
     await store.list(SagaFilter(), 1)
+    await store.latest_errors([one.saga_id])
     await store.list(SagaFilter(statuses=frozenset({SagaStatus.STUCK})), 1)
     await store.put_aside([])
     await store.list_put_aside(1)
