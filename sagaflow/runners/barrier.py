@@ -44,6 +44,9 @@ class Verdict(msgspec.Struct, frozen=True):
     outcome: ReplyOutcome
     result: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(NULL))
     error: ErrorInfo | None = None
+    round: int | None = None
+    """The round in which the action was done, which may have had other input than a later one. Verdicts that were
+    recorded before this was kept have none."""
 
 
 _VERDICT = msgspec.json.Decoder(Verdict)
@@ -122,7 +125,7 @@ async def _act(step: AnyStep, command: Command, tx: Any) -> Verdict:
         if step.external:  # the effect may be there already: this is no refusal, its outcome is unknown
             raise RuntimeError(f"{step!r}: {error}") from error
         raise
-    return Verdict(ReplyOutcome.SUCCEEDED, msgspec.Raw(encoded))
+    return Verdict(ReplyOutcome.SUCCEEDED, msgspec.Raw(encoded), round=command.round)
 
 
 def _may_have_happened_before(step: AnyStep, command: Command) -> bool:

@@ -351,6 +351,7 @@ def apply_reply(turn: Turn, reply: Reply) -> None:
         result=bytes(reply.result) if succeeded and reply.operation == "action" else None,
         error=reply.error or _error_of(reply),
         traceparent=reply.traceparent,
+        done_in_round=reply.done_in_round,
     )
 
 
