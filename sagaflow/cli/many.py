@@ -92,7 +92,7 @@ async def steer_many(
         print("no saga matches")
     if prospects:
         possible = sum(prospect.why_not is None for prospect in prospects)
-        again = _command(verb, which, options, database)
+        again = how_to_confirm(verb, which, options, database)
         print(
             f"nothing was done yet: {possible} of {len(prospects)} would be {repair.done}. To do it: {again}",
             file=sys.stderr if json else sys.stdout,
@@ -160,7 +160,7 @@ def _error(about: OpenOperation | None) -> str:
     return "" if about is None or about.error is None else f"{about.error.type}: {about.error.message}"
 
 
-def _command(verb: str, which: Which, options: Mapping[str, str | None], database: str) -> str:
+def how_to_confirm(verb: str, which: Which, options: Mapping[str, str | None], database: str) -> str:
     """What to type to have it done. A password is not repeated."""
     words = ["sagaflow", *verb.split()]
     words += ["--stuck"] if which.stuck else []
