@@ -711,6 +711,33 @@ async def test_a_store_that_goes_away_ends_it_and_the_rest_is_done_the_next_time
     assert again == [runs[1].saga_id, runs[0].saga_id]
 
 
+async def test_one_that_has_ended_meanwhile_is_left_alone(hotels: Hotels) -> None:
+    runs = [await hotels.stuck(f"city {n}", "pay", BankDown()) for n in range(2)]
+    repairing = hotels.anna.repair_all(Abandon(), RepairFilter(statuses=STUCK), reason="let it be")
+    assert (await anext(repairing)).status is SagaStatus.ABANDONED
+    hotels.hotel.troubles.clear()
+    await hotels.sagas.operator("bert").retry(runs[0].saga_id, reason="the bank is back")
+    await hotels.ends(runs[0], SagaStatus.COMPLETED)
+    (left,) = [one async for one in repairing]
+    assert (left.outcome, left.status) == (RepairOutcome.CHANGED, SagaStatus.COMPLETED)
+
+
+async def test_of_what_is_stuck_a_step_that_goes_on_by_itself_is_not_meant(hotels: Hotels) -> None:
+    hotels.hotel.troubles["book_table Nowhere"] = RetryLater(3600.0)
+    run = await hotels.start("Nowhere")
+    await hotels.until_op(run, "hotel.book_table", OpStatus.WAITING)
+    await hotels.until_op(run, "hotel.book_room", OpStatus.STUCK)
+
+    async def found(**of_steps: Any) -> list[str]:
+        matching = RepairFilter(statuses=STUCK, **of_steps)
+        return [str(one.about) async for one in hotels.anna.preview(RETRY, matching)]
+
+    assert await found() == await found(step="book_room") == ["the action of hotel.book_room"]
+    assert await found(step="book_table") == await found(error="RetryLater") == []
+    anywhere = hotels.anna.preview(RETRY, RepairFilter(step="book_table"))
+    assert [str(one.about) async for one in anywhere] == ["the action of hotel.book_table"]
+
+
 async def test_one_that_went_on_but_still_matches_is_repaired(hotels: Hotels) -> None:
     runs = [await hotels.stuck(f"city {n}", "pay", BankDown()) for n in range(2)]
     repairing = hotels.anna.repair_all(RETRY, AT_THE_BANK, reason="the bank is back")
