@@ -37,6 +37,15 @@ from sagaflow.runners.coordinator import Outcome as Outcome
 from sagaflow.runners.coordinator import Run as Run
 from sagaflow.runners.operator import Operator as Operator
 from sagaflow.runners.readiness import UndoReady as UndoReady
+from sagaflow.runners.repairs import Abandon as Abandon
+from sagaflow.runners.repairs import Cancel as Cancel
+from sagaflow.runners.repairs import GiveReply as GiveReply
+from sagaflow.runners.repairs import Prospect as Prospect
+from sagaflow.runners.repairs import Repaired as Repaired
+from sagaflow.runners.repairs import RepairFilter as RepairFilter
+from sagaflow.runners.repairs import RepairOutcome as RepairOutcome
+from sagaflow.runners.repairs import RetryStep as RetryStep
+from sagaflow.runners.repairs import SkipStep as SkipStep
 from sagaflow.runners.signals import until_stopped as until_stopped
 from sagaflow.runners.worker import Worker as Worker
 from sagaflow.runners.worker import serve as serve

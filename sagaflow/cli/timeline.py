@@ -107,8 +107,12 @@ def _words(event: Event) -> str:
             return f"the saga's own code could not make the command for {event.step}"
         case CommandDeferred():
             return f"the command for {event.step} cannot be made here now"
+        case RetryRequested(other_input=True):
+            return f"{_operation(event.step, event.operation)} retried by hand with other input"
         case ReplyGiven():
-            return f"{_operation(event.step, event.operation)} {'done' if event.succeeded else 'refused'}, said by hand"
+            return (
+                f"{_operation(event.step, event.operation)} {'done' if event.succeeded else 'not done'}, said by hand"
+            )
         case Failed(retry_after_seconds=None):
             return f"{_attempt(event.step, event.operation, event.attempt)} failed for good"
         case Failed():

@@ -75,15 +75,17 @@ class CancelRequested:
 
 @dataclass(frozen=True, slots=True)
 class RetryRequested:
-    """A person wants an operation tried again, now, with a fresh budget."""
+    """A person wants an operation tried again, now, with a fresh budget; with other input, if it is stuck."""
 
     step: str
     operation: Operation
+    other_input: bool = False
+    """Whether the participant is sent something else from now on; what, is kept beside the journal."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyGiven:
-    """A person knows the outcome of an operation that is open: done, or (actions only) definitely not."""
+    """A person knows the outcome of an operation that is open: done, or (actions only) not done."""
 
     step: str
     operation: Operation

@@ -29,6 +29,9 @@ The *pivot* is the point of no return. Before its command is sent, a cancel or t
 round; after that only its own refusal does. A pivot whose outcome stays unknown is neither undone nor
 passed: it is stuck.
 
+A person's word is weaker than the participant's: "it did not happen" leaves a step that can be undone
+unknown, so that its undo is sent, finds nothing, and fences off a command that may still be under way.
+
 *Stuck* is an operation that cannot go on by itself: a pivot or retriable action, or a compensation, that
 used up its attempts or was refused where no is no answer; or a command that the saga's own code failed to
 make. Others that do not depend on it go on; in a rollback the plan may say instead that all others wait, or
@@ -245,12 +248,13 @@ class _Turn:
         match event:
             case RetryRequested() if op.status is OpStatus.STUCK:
                 self._send(place, operation, max(op.round, 1) if _never_begun(op) else op.round + 1, 1)
-            case RetryRequested() if op.status is not OpStatus.SENT:
+            case RetryRequested(other_input=False) if op.status is not OpStatus.SENT:
                 return self._timer_fired(place, operation, op)
             case ReplyGiven(succeeded=True):
                 self._put(place, operation, replace(op, status=OpStatus.SUCCEEDED))
             case ReplyGiven() if operation is ACTION and kind is not StepKind.RETRIABLE:
-                self._put(place, operation, replace(op, status=OpStatus.REFUSED))
+                if kind is StepKind.PIVOT:  # nothing could undo it, so the person's word has to do
+                    self._put(place, operation, replace(op, status=OpStatus.REFUSED))
                 self._roll_back(Cause.REFUSED)
             case SkipRequested() if op.status is OpStatus.STUCK and not (
                 operation is ACTION and kind is StepKind.PIVOT

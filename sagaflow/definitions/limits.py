@@ -26,7 +26,7 @@ ERROR_MESSAGE_LENGTH_MAX: Final = 1_000
 ERROR_TRACEBACK_LENGTH_MAX: Final = 4_000
 
 HOST_LENGTH_MAX: Final = 255
-"""What a participant calls itself in a reply."""
+"""What a process of a participant calls itself."""
 
 TRACEPARENT_LENGTH: Final = 55
 
@@ -47,9 +47,6 @@ KEY_LENGTH_MAX: Final = 200
 
 REASON_LENGTH_MAX: Final = 1_000
 """The reason that a person gives, or for which a message is put aside."""
-
-HOST_LENGTH_MAX: Final = 255
-"""The name of a process of a participant."""
 
 ANNOUNCED_REASON_LENGTH_MAX: Final = 100
 """Why a step needs no compensation, in an announcement that would be too large otherwise."""

@@ -132,6 +132,8 @@ class Reply(Envelope, frozen=True, kw_only=True, tag="reply"):
     result: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(NULL))
     error: ErrorInfo | None = None
     retry_after_seconds: float | None = None
+    done_in_round: int | None = None
+    """The round in which it was done, if that was an earlier one; its command then is what counts."""
 
 
 class StartRequest(Envelope, frozen=True, kw_only=True, tag="start"):

@@ -78,6 +78,23 @@ def _too_long(what: str, size: int) -> str:
     )
 
 
+def of_json(text: bytes) -> bytes:
+    """A payload from JSON that a person has written; nothing of it is changed but the space between.
+
+    Raises:
+        PayloadError: it is no JSON, or is over the limit of size or depth.
+    """
+    if len(text) > PAYLOAD_BYTES_MAX:
+        raise PayloadError(f"JSON of more than {PAYLOAD_BYTES_MAX} bytes is over the limit; send where the bulk is")
+    if is_too_deep(text, PAYLOAD_DEPTH_MAX):
+        raise PayloadError(f"the JSON is nested more than {PAYLOAD_DEPTH_MAX} deep; flatten it")
+    try:
+        msgspec.json.decode(text)
+        return msgspec.json.format(text, indent=-1)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise PayloadError(f"this is no JSON: {error}; text needs quotes of its own, as in '\"text\"'") from error
+
+
 class PayloadType(Generic[T]):
     """One declared type of payloads.
 

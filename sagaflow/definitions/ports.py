@@ -22,6 +22,7 @@ from sagaflow.definitions.records import (
     Due,
     JournalEntry,
     KeptAnnouncement,
+    LatestError,
     Payload,
     PutAside,
     SagaFilter,
@@ -101,7 +102,13 @@ class SagaStore(Protocol):
         ...
 
     async def list(self, matching: SagaFilter, limit: int) -> Sequence[SagaRecord]:
-        """The latest sagas that match."""
+        """The latest sagas that match, the last one first. All are found page by page: the next page is `before`
+        the last id of this one."""
+        ...
+
+    async def latest_errors(self, saga_ids: Sequence[UUID]) -> Sequence[LatestError]:
+        """What went wrong last with each operation of these sagas of which the journal holds an error, in the
+        order of their ids, steps and operations."""
         ...
 
     async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:

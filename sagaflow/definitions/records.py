@@ -25,9 +25,12 @@ class PayloadKind(StrEnum):
     INPUT = "input"
     """The input of the saga; belongs to no step."""
     COMMAND = "command"
-    """What was sent for the action of a step; its compensation is given the same."""
+    """What was sent for the action of a step, in this round and those after it; its compensation is given what was
+    sent in the round in which the action was done."""
+    UNDO = "undo"
+    """What is sent for the compensation of a step instead, because a person said so."""
     RESULT = "result"
-    """What the action of a step returned."""
+    """What the action of a step returned; its round is the one in which it was done."""
 
 
 INPUT_STEP: Final = ""
@@ -190,6 +193,16 @@ class KeptAnnouncement:
 
 
 @dataclass(frozen=True, slots=True)
+class LatestError:
+    """What went wrong last with one operation of a saga."""
+
+    saga_id: UUID
+    step: str
+    operation: Operation
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
 class SagaFilter:
     """Which sagas to list; None does not restrict."""
 
@@ -201,6 +214,8 @@ class SagaFilter:
     """Only sagas that are older than this one; the last one of a page begins the next."""
     waiting: bool = False
     """Only open sagas with an operation that is deferred: nobody can do it, or ask for it, now."""
+    idle_seconds: float | None = None
+    """Only those of which nothing was written for so long, by the clock of the store."""
 
 
 _STATE = msgspec.json.Decoder(SagaState)

@@ -47,6 +47,9 @@ class Verdict(msgspec.Struct, frozen=True):
     outcome: ReplyOutcome
     result: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(NULL))
     error: ErrorInfo | None = None
+    round: int | None = None
+    """The round in which the action was done, which may have had other input than a later one. Verdicts that were
+    recorded before this was kept have none."""
 
 
 _VERDICT = msgspec.json.Decoder(Verdict)
@@ -142,7 +145,7 @@ async def _act(step: AnyStep, command: Command, tx: Any, allowance: Allowance) -
         if step.external:  # likewise; to call again would give the same
             raise _UnfitResult from error
         raise
-    return Verdict(ReplyOutcome.SUCCEEDED, msgspec.Raw(encoded))
+    return Verdict(ReplyOutcome.SUCCEEDED, msgspec.Raw(encoded), round=command.round)
 
 
 def _recordable(step: AnyStep, result: object) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -45,25 +46,43 @@ class StoredPayloads:
     """The payloads of one saga: those loaded, and those that its turn adds."""
 
     def __init__(self, payloads: Sequence[Payload]) -> None:
-        self._latest: dict[tuple[PayloadKind, str], Payload] = {}
+        self._of_place: dict[tuple[PayloadKind, str], dict[int, Payload]] = defaultdict(dict)
         for payload in payloads:
             self.add(payload)
 
     def add(self, payload: Payload) -> None:
-        """Take note of one more; of several rounds the latest counts."""
-        place = (payload.kind, payload.step)
-        known = self._latest.get(place)
-        if known is None or known.round <= payload.round:
-            self._latest[place] = payload
+        """Take note of one more."""
+        self._of_place[payload.kind, payload.step][payload.round] = payload
 
     def body(self, kind: PayloadKind, step: str = INPUT_STEP) -> bytes | None:
-        """One payload."""
-        payload = self._latest.get((kind, step))
+        """One payload; of several rounds, the latest."""
+        payload = self._latest(kind, step)
         return None if payload is None else payload.body
+
+    def command(self, step: str, operation: Operation) -> bytes | None:
+        """What is sent for an operation, if that was decided before: what a person gave last, or what was made.
+
+        A compensation is given what its action was done with. That is the command of the round of which the
+        participant has told the result, or else the latest.
+        """
+        if operation is Operation.ACTION:
+            return self.body(PayloadKind.COMMAND, step)
+        said = self.body(PayloadKind.UNDO, step)
+        if said is not None:
+            return said
+        result = self._latest(PayloadKind.RESULT, step)
+        done_with = None if result is None else self._latest(PayloadKind.COMMAND, step, up_to=result.round)
+        return self.body(PayloadKind.COMMAND, step) if done_with is None else done_with.body
 
     def results(self) -> Mapping[str, bytes]:
         """What the steps have returned, by their names."""
-        return {step: p.body for (kind, step), p in self._latest.items() if kind is PayloadKind.RESULT}
+        steps = [step for kind, step in self._of_place if kind is PayloadKind.RESULT]
+        return {step: body for step in steps if (body := self.body(PayloadKind.RESULT, step)) is not None}
+
+    def _latest(self, kind: PayloadKind, step: str, *, up_to: int | None = None) -> Payload | None:
+        rounds = self._of_place.get((kind, step), {})
+        chosen = max((round_ for round_ in rounds if up_to is None or round_ <= up_to), default=None)
+        return None if chosen is None else rounds[chosen]
 
 
 def make_letters(
@@ -80,7 +99,7 @@ def make_letters(
     letters = []
     while turn.to_send:
         command = turn.to_send.pop(0)
-        body = payloads.body(PayloadKind.COMMAND, command.step)
+        body = payloads.command(command.step, command.operation)
         if body is None:
             body = _make(turn, command, payloads, code, hold, origin)
         if body is not None:

@@ -399,6 +399,7 @@ def apply_reply(turn: Turn, reply: Reply) -> None:
         result=result,
         error=None if error is None else error.bounded(),
         traceparent=reply.traceparent[:TRACEPARENT_LENGTH],
+        done_in_round=reply.done_in_round,
     )
 
 

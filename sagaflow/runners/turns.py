@@ -60,8 +60,14 @@ class Turn:
         actor: str | None = None,
         reason: str | None = None,
         traceparent: str | None = None,
+        done_in_round: int | None = None,
+        other_input: bytes | None = None,
     ) -> IgnoredBecause | None:
-        """Let the machine advance; returns why the event was ignored, if it was."""
+        """Let the machine advance; returns why the event was ignored, if it was.
+
+        `result` is what an action returned, in the round `done_in_round` if that is an earlier one than the
+        event says; `other_input` is what a retry has sent from now on.
+        """
         state, effects = advance(self.plan, self.state, event)
         ignored = next((effect.because for effect in effects if isinstance(effect, Ignored)), None)
         if ignored is not None and not self._is_worth_recording(event, ignored):
@@ -72,7 +78,9 @@ class Turn:
         self.to_send.extend(commands)
         self._keep_time(effects)
         if result is not None and ignored is None:
-            self._keep_result(event, result)
+            self._keep_result(event, result, done_in_round)
+        if other_input is not None and ignored is None:
+            self._keep_other_input(event, other_input)
         self._journal.append(
             JournalEntry(
                 saga_id=self.record.saga_id,
@@ -213,9 +221,20 @@ class Turn:
         op = by_name(self.plan, self.state)[event.step].op(event.operation) if event.step in self.plan.index else None
         return op is not None and op.status is not OpStatus.SUCCEEDED
 
-    def _keep_result(self, event: Event, result: bytes) -> None:
-        step, round_ = getattr(event, "step", ""), getattr(event, "round", 1)
+    def _keep_result(self, event: Event, result: bytes, done_in_round: int | None) -> None:
+        """A participant says of which round it is; a person means what was asked for last."""
+        step = getattr(event, "step", "")
+        now = max(1, by_name(self.plan, self.state)[step].action.round)
+        said = getattr(event, "round", now)
+        round_ = done_in_round if done_in_round is not None and 1 <= done_in_round < said else said
         self.keep(Payload(self.record.saga_id, step, PayloadKind.RESULT, round_, result))
+
+    def _keep_other_input(self, event: Event, other_input: bytes) -> None:
+        """It belongs to the round that the retry has opened, and to those after it."""
+        step, operation = getattr(event, "step", ""), getattr(event, "operation", Operation.ACTION)
+        round_ = by_name(self.plan, self.state)[step].op(operation).round
+        kind = PayloadKind.COMMAND if operation is Operation.ACTION else PayloadKind.UNDO
+        self.keep(Payload(self.record.saga_id, step, kind, round_, other_input))
 
     def _keep_time(self, effects: tuple[Effect, ...]) -> None:
         for effect in effects:

@@ -208,6 +208,7 @@ class Worker:
             result=verdict.result,
             error=verdict.error,
             retry_after_seconds=retry_after_seconds,
+            done_in_round=None if verdict.round == command.round else verdict.round,
         )
 
 

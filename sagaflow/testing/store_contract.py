@@ -51,6 +51,7 @@ from sagaflow.definitions.records import (
     Change,
     Due,
     JournalEntry,
+    LatestError,
     Payload,
     PayloadKind,
     PutAside,
@@ -132,6 +133,7 @@ EVERY_EVENT: Final[Sequence[Event]] = (
     DeadlinePassed(),
     events.CancelRequested(),
     RetryRequested("reserve", ACTION),
+    RetryRequested("reserve", ACTION, other_input=True),
     events.ReplyGiven("reserve", COMPENSATION, succeeded=True),
     events.SkipRequested("reserve", COMPENSATION),
     events.AbandonRequested(),
@@ -437,7 +439,9 @@ class StoreContract:
         begun = happens(one, STARTED, payloads=[an_input(one), *rounds])
         await insert(store, begun, happens(other, STARTED, payloads=[an_input(other)]))
         await save(store, happens(begun.record, DONE, payloads=[a_result(one)]))
-        kept = {an_input(one), an_input(other), *rounds, a_result(one)}
+        undo = Payload(one.saga_id, "reserve", PayloadKind.UNDO, 2, b"2")
+        await save(store, happens((await store.find([one.saga_id]))[0], NOT_YET, payloads=[undo]))
+        kept = {an_input(one), an_input(other), *rounds, a_result(one), undo}
         assert set(await payloads(store, one.saga_id, other.saga_id)) == kept
         assert await payloads(store, other.saga_id) == [an_input(other)]
 
@@ -868,6 +872,46 @@ class StoreContract:
         assert (deferral.attempt, deferral.since) == (asked, entries[1].at)
         assert deferral.error == told[3]
         assert not await store.deferrals([])
+
+    async def test_sagas_are_listed_of_which_nothing_was_written_for_a_while(self, store: SagaStore) -> None:
+        records = [await started(store) for _ in range(2)]
+        running = frozenset({SagaStatus.RUNNING})
+        for statuses in (frozenset[SagaStatus](), running):
+            idle = [len(await store.list(SagaFilter(statuses=statuses, idle_seconds=s), 10)) for s in (0.0, 3600.0)]
+            assert idle == [2, 0]
+
+        async def idle_longer_than_the_other() -> list[UUID]:
+            return [one.saga_id for one in await store.list(SagaFilter(idle_seconds=0.2), 10)]
+
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while len(await idle_longer_than_the_other()) < 2:  # noqa: ASYNC110  # what is waited for is time
+                await asyncio.sleep(PAUSE_SECONDS)
+        await save(store, happens(records[1], NOT_YET))
+        assert await idle_longer_than_the_other() == [records[0].saga_id]
+
+    async def test_the_latest_error_of_each_operation_is_told(self, store: SagaStore) -> None:
+        record, well = await started(store, LONG), await started(store, LONG)
+        errors = [ErrorInfo("BankDown", f"call {number} \x00 ✓", "Traceback") for number in range(5)]
+        told: Sequence[tuple[Event, ErrorInfo | None]] = [
+            (Failed("place", ACTION, 1, 1, 1.0), errors[0]),
+            (Failed("place", ACTION, 1, 2, 1.0), errors[1]),
+            (TimerFired("place", ACTION, 1, 2), None),
+            (Failed("place", COMPENSATION, 1, 1, 1.0), errors[2]),
+            (Failed("reserve", ACTION, 1, 1, 1.0), errors[3]),
+            (DeadlinePassed(), errors[4]),
+        ]
+        entries = [
+            replace(ENTRY, saga_id=record.saga_id, seq=seq, event=event, error=error)
+            for seq, (event, error) in enumerate(told, 2)
+        ]
+        change = happens(record, NOT_YET)
+        await save(store, replace(change, journal=entries, record=replace(change.record, version=1 + len(entries))))
+        assert list(await store.latest_errors([record.saga_id, well.saga_id, uuid4()])) == [
+            LatestError(record.saga_id, "place", ACTION, errors[1]),
+            LatestError(record.saga_id, "place", COMPENSATION, errors[2]),
+            LatestError(record.saga_id, "reserve", ACTION, errors[3]),
+        ]
+        assert list(await store.latest_errors([])) == []
 
     async def test_what_does_not_exist_is_not_found(self, store: SagaStore) -> None:
         nowhere = uuid4()

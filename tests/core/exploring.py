@@ -167,6 +167,7 @@ def events_of(step: str, operation: Operation, round_: int, attempt: int) -> tup
 
 def _by_person(step: str, operation: Operation) -> Iterator[Event]:
     yield RetryRequested(step, operation)
+    yield RetryRequested(step, operation, other_input=True)
     yield ReplyGiven(step, operation, succeeded=True)
     yield ReplyGiven(step, operation, succeeded=False)
     yield SkipRequested(step, operation)

@@ -157,6 +157,14 @@ def every_command_has_its_timer(move: Move) -> None:
         assert _timers(move).count(timer) == 1, move
 
 
+def what_may_be_wrong_is_undone(move: Move) -> None:
+    """When a person says that a step was not done which may have been, its undo is owed all the same."""
+    match move.event:
+        case ReplyGiven(step, succeeded=False) if _kind(move, step) is StepKind.COMPENSATABLE:
+            place = move.before.plan.index[step]
+            assert move.heard.owed(place) == move.before.witness.of_step(place, ACTION).may_have_left, move
+
+
 def what_changes_something_is_not_called_ignored(move: Move) -> None:
     """The reason for ignoring an event comes alone, and with the state as it was."""
     assert not any(isinstance(effect, Ignored) for effect in move.effects), move
@@ -177,6 +185,7 @@ OF_MOVES = (
     attempts_stay_within_their_budget,
     every_attempt_of_the_budget_is_made,
     every_command_has_its_timer,
+    what_may_be_wrong_is_undone,
     what_changes_something_is_not_called_ignored,
 )
 
@@ -220,7 +229,8 @@ def _opens_round(move: Move, command: SendCommand) -> bool:
     """Whether it is the first of the first round, or of one that a person opens."""
     if command.attempt != 1:
         return False
-    by_person = move.event == RetryRequested(command.step, command.operation)
+    event = move.event
+    by_person = isinstance(event, RetryRequested) and (event.step, event.operation) == (command.step, command.operation)
     known = move.heard.of_step(move.before.plan.index[command.step], command.operation)
     return command.round == known.round + 1 and (by_person or not known.asked)
 

@@ -137,9 +137,9 @@ class Saga:
         """Somebody wants it undone."""
         self._happens(CancelRequested())
 
-    def is_retried(self, what: str) -> None:
+    def is_retried(self, what: str, *, other_input: bool = False) -> None:
         """A person wants it tried again."""
-        self._happens(RetryRequested(*_which(what)))
+        self._happens(RetryRequested(*_which(what), other_input=other_input))
 
     def is_given(self, what: str, *, succeeded: bool) -> None:
         """A person says how it ended."""

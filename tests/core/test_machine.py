@@ -523,6 +523,29 @@ def test_what_is_on_its_way_is_not_retried() -> None:
     assert (saga.sent, saga.ignored) == ([], IgnoredBecause.UNFIT)
 
 
+def test_a_retry_with_other_input_opens_a_new_round() -> None:
+    saga = charged()
+    saga.refuses("ship")
+    saga.is_retried("ship", other_input=True)
+    assert saga.sent == ["ship 2.1"]
+
+
+def test_a_retry_with_other_input_gives_the_command_that_could_not_be_made() -> None:
+    saga = in_a_row()
+    saga.cannot_be_made("a")
+    saga.is_retried("a", other_input=True)
+    assert saga.sent == ["a 1.1"]
+
+
+@pytest.mark.parametrize("what", ["a", "b"])
+def test_what_is_not_stuck_is_given_no_other_input(what: str) -> None:
+    """Not while it waits: an attempt with the first input may still be under way within the round."""
+    saga = in_a_row(attempts=2)
+    saga.fails("a")
+    saga.is_retried(what, other_input=True)
+    assert (saga.sent, saga.ignored) == ([], IgnoredBecause.UNFIT)
+
+
 def test_a_person_may_say_that_the_pivot_happened() -> None:
     saga = stuck_at_the_pivot()
     saga.is_given("charge", succeeded=True)
@@ -533,6 +556,23 @@ def test_a_person_may_say_that_the_pivot_did_not_happen() -> None:
     saga = stuck_at_the_pivot()
     saga.is_given("charge", succeeded=False)
     assert (saga.sent, saga.cause) == (["undo stock 1.1", "undo wallet 1.1"], Cause.REFUSED)
+
+
+def test_what_a_person_says_did_not_happen_is_undone_all_the_same() -> None:
+    """Its command may still be on its way: the undo finds nothing and fences it off."""
+    saga = in_a_row(attempts=2)
+    saga.succeeds("a")
+    saga.fails("b")
+    saga.is_given("b", succeeded=False)
+    assert (saga.op("b").status, saga.sent, saga.cause) == (OpStatus.UNKNOWN, ["undo b 1.1"], Cause.REFUSED)
+
+
+def test_what_was_never_sent_and_a_person_says_did_not_happen_is_not_undone() -> None:
+    saga = in_a_row()
+    saga.succeeds("a")
+    saga.cannot_be_made("b")
+    saga.is_given("b", succeeded=False)
+    assert (saga.op("b").status, saga.sent, saga.cause) == (OpStatus.IDLE, ["undo a 1.1"], Cause.REFUSED)
 
 
 def test_a_person_may_say_what_the_outcome_of_a_waiting_operation_is() -> None:

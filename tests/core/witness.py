@@ -221,6 +221,8 @@ class Witness:
                 return replace(self, abandoned=True)
             case CancelRequested() | DeadlinePassed() | RetryRequested():
                 return self
+            case ReplyGiven(succeeded=False) if self.plan.index[event.step] != self.plan.pivot:
+                return self  # a person may be wrong: it is undecided, and the saga turns round
             case ReplyGiven():
                 verdict = Verdict.DONE if event.succeeded else Verdict.NOT_DONE
                 return self._with(event.step, event.operation, replace(self._named(event), verdict=verdict))
@@ -292,6 +294,8 @@ class Witness:
             yield CommandDeferred(*awaited, RETRY_AFTER_SECONDS)
         else:
             yield RetryRequested(step, operation)
+        if known.stuck:
+            yield RetryRequested(step, operation, other_input=True)
         yield ReplyGiven(step, operation, succeeded=True)
         if no_is_an_answer:
             yield ReplyGiven(step, operation, succeeded=False)

@@ -111,6 +111,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "attempt": COUNTS,
     "budget_seconds": SECONDS,
     "retry_after_seconds": st.none() | SECONDS,
+    "done_in_round": st.none() | COUNTS,
     "payload": PAYLOADS,
     "result": PAYLOADS,
     "input": PAYLOADS,
@@ -228,6 +229,7 @@ def test_a_reply_looks_as_the_wire_format_says() -> None:
         "result": None,
         "error": {"type": "OSError", "message": "no", "traceback": ""},
         "retry_after_seconds": 1.5,
+        "done_in_round": None,
     }
 
 

@@ -50,6 +50,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "attempt": COUNTS,
     "retry_after_seconds": SECONDS,
     "succeeded": st.booleans(),
+    "other_input": st.booleans(),
 }
 
 
@@ -93,7 +94,9 @@ STORED_EVENTS: dict[str, Event] = {
     ),
     '{"event":"DeadlinePassed"}': events.DeadlinePassed(),
     '{"event":"CancelRequested"}': events.CancelRequested(),
-    '{"event":"RetryRequested","step":"s.a","operation":"compensation"}': events.RetryRequested("s.a", COMPENSATION),
+    '{"event":"RetryRequested","step":"s.a","operation":"compensation","other_input":true}': events.RetryRequested(
+        "s.a", COMPENSATION, other_input=True
+    ),
     '{"event":"ReplyGiven","step":"s.a","operation":"action","succeeded":true}': events.ReplyGiven("s.a", ACTION, True),
     '{"event":"SkipRequested","step":"s.a","operation":"compensation"}': events.SkipRequested("s.a", COMPENSATION),
     '{"event":"AbandonRequested"}': events.AbandonRequested(),
@@ -104,6 +107,11 @@ STORED_EVENTS: dict[str, Event] = {
 def test_an_event_is_stored_under_the_name_that_journals_have(text: str) -> None:
     assert records.encode_event(STORED_EVENTS[text]) == text
     assert records.decode_event(text.encode()) == STORED_EVENTS[text]
+
+
+def test_a_retry_of_a_journal_that_knew_no_other_input_is_read() -> None:
+    text = '{"event":"RetryRequested","step":"s.a","operation":"compensation"}'
+    assert records.decode_event(text) == events.RetryRequested("s.a", COMPENSATION)
 
 
 def test_there_is_a_stored_event_of_each_kind() -> None:

@@ -12,7 +12,9 @@ from sagaflow.core.events import (
     CancelRequested,
     CommandFailed,
     Event,
+    Failed,
     Refused,
+    RetryRequested,
     SkipRequested,
     Started,
     Succeeded,
@@ -20,7 +22,7 @@ from sagaflow.core.events import (
 )
 from sagaflow.core.state import initial
 from sagaflow.definitions import ids
-from sagaflow.definitions.records import SagaRecord
+from sagaflow.definitions.records import PayloadKind, SagaRecord
 from sagaflow.runners.turns import BUDGET_SECONDS_MIN, Turn
 from tests.runners.world import trip_saga
 
@@ -72,6 +74,29 @@ def test_the_time_of_a_command_that_nobody_has_sent_begins_anew_but_that_of_the_
     over.begin_time()
     over.wake("test")
     assert over.state.status is SagaStatus.COMPENSATING
+
+
+@pytest.mark.parametrize(("claimed", "kept"), [(None, 2), (1, 1), (2, 2), (3, 2), (0, 2), (-5, 2), (10**30, 2)])
+def test_a_result_is_of_the_round_in_which_it_was_done_if_there_was_such_a_round(
+    claimed: int | None, kept: int
+) -> None:
+    turn = turn_at(started(), 10)
+    for step in ("book_car", "book_room", "book_flight"):
+        turn.apply(Succeeded(f"agency.{step}", Operation.ACTION, 1, 1), origin="test")
+    turn.apply(Failed("agency.pay", Operation.ACTION, 1, 1, None), origin="test")
+    turn.apply(RetryRequested("agency.pay", Operation.ACTION, other_input=True), origin="test", other_input=b"2")
+    done = Succeeded("agency.pay", Operation.ACTION, 2, 1)
+    turn.apply(done, origin="test", result=b"3", done_in_round=claimed)
+    assert [(one.kind, one.round, one.body) for one in turn.payloads] == [
+        (PayloadKind.COMMAND, 2, b"2"),
+        (PayloadKind.RESULT, kept, b"3"),
+    ]
+
+
+def test_other_input_that_comes_to_nothing_is_not_kept() -> None:
+    turn = turn_at(started(), 10)
+    turn.apply(RetryRequested("agency.book_car", Operation.ACTION, other_input=True), origin="test", other_input=b"2")
+    assert (turn.payloads, turn.changed) == ([], False)
 
 
 def test_the_agenda_is_moved_only_when_something_is_due_earlier() -> None:

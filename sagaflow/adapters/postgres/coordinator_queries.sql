@@ -100,7 +100,8 @@ ORDER BY id
 FOR NO KEY UPDATE;
 
 -- name: list_all
--- The latest sagas of a name, a key and some statuses; null does not restrict.
+-- The latest sagas of a name, a key and some statuses, before an id and untouched for so long; null does not
+-- restrict.
 SELECT id, saga, key, coordinator, plan_hash, secret, traceparent, input_digest, version, state::text AS state,
     timers::text AS timers, wake_at, owner, started_at, updated_at
 FROM sagaflow.saga
@@ -108,6 +109,7 @@ WHERE ($1::text IS NULL OR saga = $1)
     AND ($2::text IS NULL OR key = $2)
     AND ($3::text[] IS NULL OR status = ANY($3))
     AND id < coalesce($5::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+    AND ($6::float8 IS NULL OR updated_at <= clock_timestamp() - make_interval(secs => $6))
 ORDER BY id DESC
 LIMIT $4;
 
@@ -122,6 +124,7 @@ WHERE ($1::text IS NULL OR saga = $1)
     AND ($2::text IS NULL OR key = $2)
     AND status = ANY($3::text[])
     AND agenda.saga_id < coalesce($5::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+    AND ($6::float8 IS NULL OR updated_at <= clock_timestamp() - make_interval(secs => $6))
 ORDER BY agenda.saga_id DESC
 LIMIT $4;
 
@@ -135,6 +138,7 @@ WHERE ($1::text IS NULL OR saga = $1)
     AND ($2::text IS NULL OR key = $2)
     AND ($3::text[] IS NULL OR status = ANY($3))
     AND agenda.saga_id < coalesce($5::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+    AND ($6::float8 IS NULL OR updated_at <= clock_timestamp() - make_interval(secs => $6))
     AND position('"DEFERRED"' IN state::text) > 0
 ORDER BY agenda.saga_id DESC
 LIMIT $4;
@@ -165,6 +169,14 @@ FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::integer[])
         LIMIT 1
     ) AS last
 ORDER BY asked.saga_id, asked.step, asked.operation;
+
+-- name: latest_errors
+-- What went wrong last with each operation of these sagas.
+SELECT DISTINCT ON (saga_id, event ->> 'step', event ->> 'operation')
+    saga_id, event ->> 'step' AS step, event ->> 'operation' AS operation, error::text AS error
+FROM sagaflow.journal
+WHERE saga_id = ANY($1::uuid[]) AND error IS NOT NULL AND event ->> 'operation' IS NOT NULL
+ORDER BY saga_id, event ->> 'step', event ->> 'operation', seq DESC;
 
 -- name: journal
 SELECT saga_id, seq, at, status, event::text AS event, commands::text AS commands, ignored, error::text AS error,

@@ -15,6 +15,7 @@ from sagaflow.definitions.records import (
     Change,
     Deferral,
     JournalEntry,
+    LatestError,
     Payload,
     PayloadKind,
     SagaRecord,
@@ -126,6 +127,11 @@ def journal_entry_of(row: asyncpg.Record) -> JournalEntry:
         traceparent=row["traceparent"],
         at=row["at"],
     )
+
+
+def latest_error_of(row: asyncpg.Record) -> LatestError:
+    """An error of an operation, from its row."""
+    return LatestError(row["saga_id"], row["step"], Operation(row["operation"]), decode_error(row["error"]))
 
 
 def payload_of(row: asyncpg.Record) -> Payload:

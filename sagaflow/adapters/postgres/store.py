@@ -28,6 +28,7 @@ from sagaflow.definitions.records import (
     Due,
     JournalEntry,
     KeptAnnouncement,
+    LatestError,
     Payload,
     PutAside,
     SagaFilter,
@@ -199,8 +200,20 @@ class PostgresStore:
         statuses = [status.value for status in matching.statuses]
         only_open = bool(statuses) and not matching.statuses & ENDED
         query = "list_waiting" if matching.waiting else "list_open" if only_open else "list_all"
-        found = await self._fetch(query, matching.saga, matching.key, statuses or None, limit, matching.before)
+        found = await self._fetch(
+            query,
+            matching.saga,
+            matching.key,
+            statuses or None,
+            limit,
+            matching.before,
+            matching.idle_seconds,
+        )
         return [rows.saga_of(row) for row in found]
+
+    async def latest_errors(self, saga_ids: Sequence[UUID]) -> Sequence[LatestError]:
+        """What went wrong last with each operation of these sagas of which the journal holds an error."""
+        return [rows.latest_error_of(row) for row in await self._fetch("latest_errors", saga_ids)]
 
     async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:
         """The journal of a saga, from its beginning."""

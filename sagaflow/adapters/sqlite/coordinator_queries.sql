@@ -115,6 +115,10 @@ AND saga.saga_id < :before;
 -- Restricts `latest`. A state holds no words but those of our enums.
 AND saga.ended_at IS NULL AND instr(saga.state, '"DEFERRED"') > 0;
 
+-- name: idle
+-- Restricts `latest`; nothing was written of them since.
+AND saga.updated_at <= :idle_since;
+
 -- name: latest_first
 -- Ids are made in the order of time.
 ORDER BY saga.saga_id DESC LIMIT :limit;
@@ -145,6 +149,15 @@ SELECT (
       AND event ->> 'round' = :round AND event ->> 'attempt' = :attempt
     ORDER BY seq DESC LIMIT 1
 ) AS error;
+
+-- name: latest_errors
+-- What went wrong last with each operation of a JSON array of sagas: the other columns are those of the row
+-- that has the maximum.
+SELECT saga_id, event ->> 'step' AS step, event ->> 'operation' AS operation, error, max(seq)
+FROM sagaflow_journal
+WHERE saga_id IN (SELECT value FROM json_each(?)) AND error IS NOT NULL AND event ->> 'operation' IS NOT NULL
+GROUP BY saga_id, event ->> 'step', event ->> 'operation'
+ORDER BY saga_id, step, operation;
 
 -- name: due
 -- The sagas whose time has come, the earliest first.

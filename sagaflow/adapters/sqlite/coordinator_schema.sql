@@ -91,7 +91,7 @@ CREATE TABLE sagaflow_journal (
 CREATE TABLE sagaflow_payload (
     saga_id TEXT NOT NULL REFERENCES sagaflow_saga (saga_id),
     step    TEXT NOT NULL CHECK (length(step) <= 128),
-    kind    TEXT NOT NULL CHECK (kind IN ('input', 'command', 'result')),
+    kind    TEXT NOT NULL CHECK (kind IN ('input', 'command', 'undo', 'result')),
     round   INTEGER NOT NULL CHECK (round >= 1),
     body    BLOB NOT NULL,
     PRIMARY KEY (saga_id, step, kind, round),

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from sagaflow.adapters.sqlite.times import to_text, to_time
+from sagaflow.core.plan import Operation
 from sagaflow.core.state import SagaStatus
 from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
 from sagaflow.definitions.messages import Announcement
@@ -19,6 +20,7 @@ from sagaflow.definitions.records import (
     Deferral,
     JournalEntry,
     KeptAnnouncement,
+    LatestError,
     Payload,
     PayloadKind,
     PutAside,
@@ -152,6 +154,11 @@ def journal_entry_of(row: sqlite3.Row) -> JournalEntry:
         traceparent=row["traceparent"],
         at=to_time(row["at"]),
     )
+
+
+def latest_error_of(row: sqlite3.Row) -> LatestError:
+    """An error of an operation, from its row."""
+    return LatestError(UUID(row["saga_id"]), row["step"], Operation(row["operation"]), decode_error(row["error"]))
 
 
 def payload_of(row: sqlite3.Row) -> Payload:

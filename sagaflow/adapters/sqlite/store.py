@@ -21,6 +21,7 @@ from sagaflow.adapters.sqlite.rows import (
     journal_entry_of,
     journal_parameters,
     kept_announcement_of,
+    latest_error_of,
     optional_text,
     payload_of,
     payload_parameters,
@@ -42,6 +43,7 @@ from sagaflow.definitions.records import (
     Due,
     JournalEntry,
     KeptAnnouncement,
+    LatestError,
     Payload,
     PutAside,
     SagaFilter,
@@ -211,7 +213,12 @@ class SqliteStore:
 
     async def list(self, matching: SagaFilter, limit: int) -> Sequence[SagaRecord]:
         """The latest sagas that match, the last one first."""
-        return await self._read(lambda db: _latest(db, matching, limit))
+        return await self._read(lambda db: _latest(db, matching, limit, self._clock()))
+
+    async def latest_errors(self, saga_ids: Sequence[UUID]) -> Sequence[LatestError]:
+        """What went wrong last with each operation of these sagas of which the journal holds an error."""
+        wanted = (id_array(saga_ids),)
+        return await self._read(lambda db: [latest_error_of(row) for row in db.execute(_SQL["latest_errors"], wanted)])
 
     async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:
         """The journal of a saga, from its beginning."""
@@ -333,17 +340,25 @@ def _saga_of_key(db: sqlite3.Connection, record: SagaRecord) -> SagaRecord:
     return saga_of(row)
 
 
-def _latest(db: sqlite3.Connection, matching: SagaFilter, limit: int) -> Sequence[SagaRecord]:
+def _latest(db: sqlite3.Connection, matching: SagaFilter, limit: int, now: datetime) -> Sequence[SagaRecord]:
     statuses = matching.statuses or (set(SagaStatus) - ENDED if matching.waiting else set())
+    idle_since = None if matching.idle_seconds is None else to_text(now - timedelta(seconds=matching.idle_seconds))
     clauses = [_SQL["latest"]]
     clauses += [_SQL["of_saga"]] if matching.saga is not None else []
     clauses += [_SQL["of_key"]] if matching.key is not None else []
     clauses += [_SQL["of_status"]] if statuses else []
     clauses += [_SQL["of_older"]] if matching.before is not None else []
+    clauses += [_SQL["idle"]] if idle_since is not None else []
     clauses += [_SQL["of_waiting"]] if matching.waiting else []
     query = "\n".join([*clauses, _SQL["latest_first"]])
     rows: list[sqlite3.Row] = []
-    parameters = {"saga": matching.saga, "key": matching.key, "limit": limit, "before": str(matching.before)}
+    parameters = {
+        "saga": matching.saga,
+        "key": matching.key,
+        "limit": limit,
+        "before": str(matching.before),
+        "idle_since": idle_since,
+    }
     for status in statuses or [None]:
         rows += db.execute(query, parameters | {"status": status})
     rows.sort(key=lambda row: row["saga_id"], reverse=True)

@@ -233,6 +233,7 @@ async def use_all(store: PostgresStore) -> None:
     await store.plans([SHORT.hash])
     await store.journal(one.saga_id)
     await store.list(SagaFilter(), 1)
+    await store.latest_errors([one.saga_id])
     await store.list(SagaFilter(statuses=frozenset({SagaStatus.STUCK})), 1)
     await store.list(SagaFilter(waiting=True), 1)
     await store.deferrals([])
