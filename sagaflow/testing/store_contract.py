@@ -797,11 +797,12 @@ class StoreContract:
         await save(store, happens(records[1], STUCK), happens(records[3], STUCK))
         latest_first = [record.saga_id for record in records[::-1]]
         for statuses in (frozenset[SagaStatus](), frozenset({SagaStatus.STUCK, SagaStatus.RUNNING})):
-            pages, before = [], None
-            while page := [one.saga_id for one in await store.list(SagaFilter(statuses=statuses), 2, before=before)]:
-                pages.append(page)
-                before = page[-1]
-            assert pages == [latest_first[:2], latest_first[2:4], latest_first[4:]]
+            pages: list[list[UUID]] = []
+            before = None
+            for _ in range(4):
+                pages.append([one.saga_id for one in await store.list(SagaFilter(statuses=statuses), 2, before=before)])
+                before = pages[-1][-1] if pages[-1] else before
+            assert pages == [latest_first[:2], latest_first[2:4], latest_first[4:], []]
         stuck = SagaFilter(statuses=frozenset({SagaStatus.STUCK}))
         assert [one.saga_id for one in await store.list(stuck, 10, before=records[3].saga_id)] == [records[1].saga_id]
 
