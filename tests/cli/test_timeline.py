@@ -31,7 +31,7 @@ def test_a_step_that_is_held_up_and_one_without_code_are_told_apart() -> None:
     assert [(line.what, line.why) for line in timeline(journal)] == [
         ("pay is held up", "NotReady: nobody answers for airline"),
         ("the pause before pay is over", ""),
-        ("this coordinator has no code to make the command for pay", ""),
+        ("the command for pay cannot be made here now", ""),
         ("the pause before pay is over", ""),
         ("book was not answered in time", ""),
         ("pay done", ""),

@@ -474,7 +474,7 @@ async def test_case_24_a_body_that_cannot_be_read_is_put_aside_once_whichever_qu
     world: World, name: str, kind: QueueKind
 ) -> None:
     trip = trip_saga()
-    of_participant = kind in (QueueKind.COMMANDS, QueueKind.COMPENSATIONS)
+    of_participant = kind in (QueueKind.COMMANDS, QueueKind.COMPENSATIONS, QueueKind.INQUIRIES)
     address = Address(kind, "agency" if of_participant else "trips")
     store, transactions = await world.store(), await world.transactions()
     keeper = transactions if of_participant else store
