@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from sagaflow.core.events import Event
 from sagaflow.core.plan import Operation, Plan
 from sagaflow.core.state import SagaState, SagaStatus
 from sagaflow.definitions.messages import Announcement, ErrorInfo
+from sagaflow.definitions.remembering import REMEMBERED_MAX, Remembered
 
 
 class PayloadKind(StrEnum):
@@ -132,6 +134,8 @@ class Change:
     payloads: Sequence[Payload] = ()
     wake_changed: bool = False
     resend: bool = False
+    watcher: str | None = None
+    """Of a new saga: who wants to know when it has ended or is stuck, from its first row on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,8 +255,19 @@ def encode(value: SagaState | Sequence[Timer] | Plan | ErrorInfo | Sequence[Send
     return msgspec.json.encode(value).decode()
 
 
-def decode_state(text: str | bytes) -> SagaState:
-    """A state, from what `encode` made of it."""
+encode_state: Final[Remembered[SagaState, str]] = Remembered(encode)
+"""The same for a state."""
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def encode_commands(commands: tuple[SendCommand, ...]) -> str:
+    """The same for commands."""
+    return encode(commands)
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def decode_state(text: str) -> SagaState:
+    """A state, from what `encode_state` made of it. Equal texts give the same object."""
     return _STATE.decode(text)
 
 
@@ -281,6 +296,7 @@ def decode_announcement(text: str | bytes) -> Announcement:
     return _ANNOUNCEMENT.decode(text)
 
 
+@lru_cache(maxsize=REMEMBERED_MAX)
 def encode_event(event: Event) -> str:
     """An event as JSON text: its fields, and `event` for its kind."""
     fields = msgspec.to_builtins(event)

@@ -53,6 +53,11 @@ class Batcher(Generic[T]):
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it works on what it is given."""
+        return self._task is not None and not self._task.done()
+
     def open(self) -> None:
         """Begin to work."""
         self._task = asyncio.create_task(self._run(), name=f"sagaflow {self._name}")

@@ -80,8 +80,12 @@ class StoredPayloads:
         return {step: body for step in steps if (body := self.body(PayloadKind.RESULT, step)) is not None}
 
     def _latest(self, kind: PayloadKind, step: str, *, up_to: int | None = None) -> Payload | None:
-        rounds = self._of_place.get((kind, step), {})
-        chosen = max((round_ for round_ in rounds if up_to is None or round_ <= up_to), default=None)
+        rounds = self._of_place.get((kind, step))
+        if rounds is None:
+            return None
+        if up_to is None:
+            return rounds[max(rounds)]
+        chosen = max((round_ for round_ in rounds if round_ <= up_to), default=None)
         return None if chosen is None else rounds[chosen]
 
 

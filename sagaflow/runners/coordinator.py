@@ -33,6 +33,7 @@ from sagaflow.runners.commands import SagaCode, StoredPayloads
 from sagaflow.runners.dead import DeadLetters
 from sagaflow.runners.engine import Engine, Released, ReplyArrived, Start, Woken, first_turn, same_or_conflict
 from sagaflow.runners.intake import Intake
+from sagaflow.runners.lookups import Lookups
 from sagaflow.runners.operator import Operator
 from sagaflow.runners.outbox import Outbox
 from sagaflow.runners.readiness import Readiness, UndoReady
@@ -139,6 +140,7 @@ class Coordinator:
         self._code = SagaCode(sagas)
         self._outbox = Outbox(transport)
         self._watches = Watches(store, str(self._process))
+        self._lookups = Lookups(store)
         self._upkeep = Upkeep(
             name=self.name,
             process=self._process,
@@ -193,6 +195,8 @@ class Coordinator:
             stack.push_async_callback(self._outbox.abort)
             self._engine.inputs.open()
             stack.push_async_callback(self._engine.inputs.abort)
+            self._lookups.open()
+            stack.push_async_callback(self._lookups.close)
             self._watches.open()
             stack.push_async_callback(self._watches.close)
             stack.push_async_callback(self._readiness.close)
@@ -284,14 +288,13 @@ class Coordinator:
         """Wait until a saga has ended or is stuck; see `Run.outcome`."""
         async with asyncio.timeout(timeout):
             status = await self._watches.wait(saga_id)
-            (record,) = await self._store.find([saga_id])
-            stored = StoredPayloads(await self._store.payloads([saga_id]))
+            record, payloads_of_saga = await self._lookups.find(saga_id)
         return Outcome(
             saga_id=saga_id,
             status=record.status if record.state.ended else status,
             cause=record.state.cause,
             trace_id=ids.trace_id(record.traceparent),
-            replies=Replies.of_encoded(stored.results()),
+            replies=Replies.of_encoded(StoredPayloads(payloads_of_saga).results()),
         )
 
     async def run(self, saga_id: UUID) -> Run[Any]:

@@ -11,7 +11,7 @@ import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from sagaflow.core.events import Event, Failed, Refused, Started, Succeeded, Unserved
@@ -194,6 +194,8 @@ class Engine:
     def _act(self, inputs: Sequence[Input], batch: _Batch) -> None:
         """The transaction is committed: tell everybody."""
         for start, record in batch.accepted:
+            if record.saga_id == start.record.saga_id:
+                self._watches.follow(record.saga_id)
             _accept(start, record)
         if batch.wake_after_seconds:
             self._expect(min(batch.wake_after_seconds))
@@ -208,7 +210,8 @@ class Engine:
         """Tell those who wait for sagas, here and elsewhere, that these have ended or are stuck."""
         for saga_id, status in settled.items():
             self._watches.settled(saga_id, status)
-        self._outbox.put([_notice(watcher, settled[watcher.saga_id]) for watcher in watchers])
+        elsewhere = [watcher for watcher in watchers if watcher.address != self._watches.address]
+        self._outbox.put([_notice(watcher, settled[watcher.saga_id]) for watcher in elsewhere])
 
     # Sagas that begin.
 
@@ -219,7 +222,8 @@ class Engine:
         for start in starts:
             first.setdefault((start.record.saga, start.record.key), start)
         turns = {start.record.saga_id: self._first_turn(tx, start) for start in first.values()}
-        existing = await tx.insert([change for _, change, _ in turns.values()], self._process)
+        changes = [replace(change, watcher=self._watches.address) for _, change, _ in turns.values()]
+        existing = await tx.insert(changes, self._process)
         taken = {(record.saga, record.key): record for record in existing}
         for place, start in first.items():
             turn, change, letters = turns[start.record.saga_id]

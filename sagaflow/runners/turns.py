@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from sagaflow.core.effects import (
@@ -23,6 +24,7 @@ from sagaflow.core.plan import Operation, Plan, PlannedStep
 from sagaflow.core.state import DONE, OpStatus, SagaState, SagaStatus, by_name
 from sagaflow.definitions.messages import ErrorInfo
 from sagaflow.definitions.records import Change, JournalEntry, Payload, PayloadKind, SagaRecord, Timer
+from sagaflow.definitions.remembering import Remembered
 
 TimerKey = tuple[str | None, Operation]
 
@@ -68,7 +70,7 @@ class Turn:
         `result` is what an action returned, in the round `done_in_round` if that is an earlier one than the
         event says; `other_input` is what a retry has sent from now on.
         """
-        state, effects = advance(self.plan, self.state, event)
+        state, effects = _advance(self.plan, self.state, event)
         ignored = next((effect.because for effect in effects if isinstance(effect, Ignored)), None)
         if ignored is not None and not self._is_worth_recording(event, ignored):
             return ignored
@@ -257,3 +259,14 @@ class Turn:
 
 
 _DEADLINE: TimerKey = (None, Operation.ACTION)
+
+_MOVES: Final[dict[str, Remembered[SagaState, tuple[SagaState, tuple[Effect, ...]]]]] = {}
+"""What the machine has said before, by the hash of the plan. There are as many plans as versions of sagas."""
+
+
+def _advance(plan: Plan, state: SagaState, event: Event) -> tuple[SagaState, tuple[Effect, ...]]:
+    """`advance`, remembered: states that are read from a store are the same objects if they are equal."""
+    moves = _MOVES.get(plan.hash)
+    if moves is None:
+        moves = _MOVES[plan.hash] = Remembered(partial(advance, plan))
+    return moves(state, event)

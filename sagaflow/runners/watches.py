@@ -7,10 +7,11 @@ sends a notice to the answers queue of the process that waits.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Sequence
 from uuid import UUID
 
-from sagaflow.core.state import SETTLED, SagaStatus
+from sagaflow.core.state import ENDED, SETTLED, SagaStatus
 from sagaflow.definitions.ports import SagaStore
 from sagaflow.definitions.records import SagaRecord, Watcher
 from sagaflow.errors import SagaflowError, SagaNotFound, Unavailable
@@ -18,17 +19,26 @@ from sagaflow.runners.batches import Batcher, until_available
 
 WATCHES_BATCH_MAX = 500
 
+FOLLOWED_MAX = 20_000
+"""How many of the sagas that were started here are remembered."""
+
 REGISTER_AGAIN_SECONDS = 30.0
 """A notice is sent once and may be lost with a connection; a wait is renewed in this interval."""
 
 
 class Watches:
-    """The waits of one process. `address` is the name of its answers queue."""
+    """The waits of one process. `address` is the name of its answers queue.
+
+    A saga that was started here is followed from its first row on, so that to wait for it asks nothing of the
+    database; what has become of it is remembered for a while, since it may end before anybody waits.
+    """
 
     def __init__(self, store: SagaStore, address: str) -> None:
+        self.address = address
         self._store = store
-        self._address = address
         self._waiting: dict[UUID, list[asyncio.Future[SagaStatus]]] = {}
+        self._followed: OrderedDict[UUID, SagaStatus | None] = OrderedDict()
+        """Of sagas that were started here the latest, and how they have ended, if they have."""
         self._new: Batcher[UUID] = Batcher("watches", self._register, WATCHES_BATCH_MAX, forsake=self._forsake)
 
     def open(self) -> None:
@@ -41,18 +51,28 @@ class Watches:
         for saga_id in self._waiting:
             self._forsake(saga_id)
 
+    def follow(self, saga_id: UUID) -> None:
+        """A saga has been started with this process as a watcher."""
+        self._followed[saga_id] = None
+        if len(self._followed) > FOLLOWED_MAX:
+            self._followed.popitem(last=False)
+
     async def wait(self, saga_id: UUID) -> SagaStatus:
         """The status of the saga once it has ended or is stuck.
 
         Raises:
             SagaNotFound: there is no such saga.
         """
+        if (known := self._followed.get(saga_id)) is not None:
+            return known
         future: asyncio.Future[SagaStatus] = asyncio.get_running_loop().create_future()
-        futures = self._waiting.setdefault(saga_id, [])
-        futures.append(future)
+        self._waiting.setdefault(saga_id, []).append(future)
+        is_registered = saga_id in self._followed and self._new.is_open
         try:
             while not future.done():
-                self._new.put(saga_id)
+                if not is_registered:
+                    self._new.put(saga_id)
+                is_registered = False
                 await asyncio.wait([future], timeout=REGISTER_AGAIN_SECONDS)
             return future.result()
         finally:
@@ -60,6 +80,11 @@ class Watches:
 
     def settled(self, saga_id: UUID, status: SagaStatus) -> None:
         """A saga has ended or is stuck."""
+        if saga_id in self._followed:
+            if status in ENDED:
+                self._followed[saga_id] = status
+            else:  # it may go on, and nobody watches it any more
+                del self._followed[saga_id]
         for future in self._waiting.get(saga_id, ()):
             if not future.done():
                 future.set_result(status)
@@ -72,7 +97,7 @@ class Watches:
             self._waiting.pop(saga_id, None)
 
     async def _register(self, saga_ids: Sequence[UUID]) -> None:
-        watchers = [Watcher(saga_id, self._address) for saga_id in saga_ids]
+        watchers = [Watcher(saga_id, self.address) for saga_id in saga_ids]
         records = await until_available("the store", lambda: watch(self._store, watchers))
         found = {record.saga_id: record for record in records}
         for saga_id in saga_ids:

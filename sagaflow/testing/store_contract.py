@@ -721,6 +721,15 @@ class StoreContract:
             Watcher(record.saga_id, "b")
         ]
 
+    async def test_who_watches_from_the_start_is_told_like_anybody_else(self, store: SagaStore) -> None:
+        watched = replace(happens(new_saga(), STARTED), watcher="a")
+        unwatched = happens(new_saga(), STARTED)
+        again = replace(happens(new_saga(key=watched.record.key), STARTED), watcher="b")
+        assert not await insert(store, watched, unwatched)
+        assert [one.saga_id for one in await insert(store, again)] == [watched.record.saga_id]
+        told = await save(store, happens(watched.record, DONE), happens(unwatched.record, DONE))
+        assert list(told) == [Watcher(watched.record.saga_id, "a")]
+
     async def test_who_watches_again_is_told_once(self, store: SagaStore) -> None:
         record = await started(store)
         await watch(store, Watcher(record.saga_id, "a"), Watcher(record.saga_id, "a"))

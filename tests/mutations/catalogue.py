@@ -223,6 +223,13 @@ MUTATIONS: Final[Sequence[Mutation]] = (
         BY_RECOVERY,
     ),
     Mutation(
+        "forget who waits from the start",
+        ENGINE,
+        "changes = [replace(change, watcher=self._watches.address) for _, change, _ in turns.values()]",
+        "changes = [change for _, change, _ in turns.values()]",
+        ("tests/runners/test_waiting.py", "-k", "embedded"),
+    ),
+    Mutation(
         "start again under a key that is taken",
         ENGINE,
         "    if record.input_digest == start.record.input_digest:\n",

@@ -68,9 +68,11 @@ WITH written AS (
         AS new (saga_id, step, kind, round, body)
     WHERE saga_id IN (SELECT id FROM written)
 ), scheduled AS (
-    INSERT INTO sagaflow.agenda (saga_id, coordinator, due_at, resend)
-    SELECT id, coordinator, coalesce(wake_at, 'infinity'), id = ANY($16::uuid[])
+    INSERT INTO sagaflow.agenda (saga_id, coordinator, due_at, resend, watchers)
+    SELECT id, coordinator, coalesce(wake_at, 'infinity'), id = ANY($16::uuid[]),
+        CASE WHEN address IS NULL THEN '{}' ELSE ARRAY[address] END
     FROM written
+        LEFT JOIN unnest($33::uuid[], $34::text[]) AS watcher (saga_id, address) ON watcher.saga_id = written.id
     WHERE ended_at IS NULL
 )
 SELECT id FROM written;

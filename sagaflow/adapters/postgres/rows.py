@@ -25,12 +25,15 @@ from sagaflow.definitions.records import (
     decode_state,
     decode_timers,
     encode,
+    encode_commands,
     encode_event,
+    encode_state,
 )
 
 Columns = Sequence[Sequence[Any]]
 
 _NO_TIMERS = encode(())
+_PAYLOAD_KINDS = {kind.value: kind for kind in PayloadKind}
 
 
 def new_sagas(changes: Sequence[Change]) -> Columns:
@@ -89,6 +92,11 @@ def attempts(attempts: Sequence[Attempt]) -> Columns:
     return columns([(one.saga_id, one.step, one.operation.value, one.round, one.attempt) for one in attempts], 5)
 
 
+def watchers(changes: Sequence[Change]) -> Columns:
+    """The columns of who watches new sagas."""
+    return columns([(change.record.saga_id, change.watcher) for change in changes if change.watcher is not None], 2)
+
+
 def saga_of(row: asyncpg.Record) -> SagaRecord:
     """A saga, from its row."""
     return SagaRecord(
@@ -136,7 +144,7 @@ def latest_error_of(row: asyncpg.Record) -> LatestError:
 
 def payload_of(row: asyncpg.Record) -> Payload:
     """A payload, from its row."""
-    return Payload(row["saga_id"], row["step"], PayloadKind(row["kind"]), row["round"], row["body"])
+    return Payload(row["saga_id"], row["step"], _PAYLOAD_KINDS[row["kind"]], row["round"], row["body"])
 
 
 def deferral_of(row: asyncpg.Record) -> Deferral:
@@ -150,8 +158,8 @@ def _standing(record: SagaRecord) -> tuple[Any, ...]:
     """Where a saga stands: whether it has ended, when to look at it, status, state and timers."""
     state = record.state
     if state.ended:
-        return True, None, state.status.value, encode(state), _NO_TIMERS
-    return False, record.wake_at, state.status.value, encode(state), encode(record.timers)
+        return True, None, state.status.value, encode_state(state), _NO_TIMERS
+    return False, record.wake_at, state.status.value, encode_state(state), encode(record.timers)
 
 
 def _journal_row(entry: JournalEntry) -> tuple[Any, ...]:
@@ -160,7 +168,7 @@ def _journal_row(entry: JournalEntry) -> tuple[Any, ...]:
         entry.seq,
         entry.status.value,
         encode_event(entry.event),
-        encode(entry.commands) if entry.commands else None,
+        encode_commands(entry.commands) if entry.commands else None,
         optional_text(entry.ignored),
         None if entry.error is None else encode(entry.error),
         text(entry.origin),

@@ -277,6 +277,7 @@ class PostgresTransaction:
             [change.record.saga_id for change in changes if change.resend],
             *rows.journal_entries(changes),
             *rows.payloads(changes),
+            *rows.watchers(changes),
         )
         left = {change.record.saga_id: change.record for change in changes}
         for row in written:

@@ -40,8 +40,10 @@ INSERT INTO sagaflow_payload (saga_id, step, kind, round, body) VALUES (?, ?, ?,
 
 -- name: insert_agenda
 -- Put a new saga on the agenda.
-INSERT INTO sagaflow_agenda (saga_id, coordinator, process, wake_at, due_at, resend)
-VALUES (:saga_id, :coordinator, :process, :wake_at, :wake_at, :resend);
+INSERT INTO sagaflow_agenda (saga_id, coordinator, process, wake_at, due_at, resend, watchers)
+VALUES (
+    :saga_id, :coordinator, :process, :wake_at, :wake_at, :resend, iif(:watcher IS NULL, '[]', json_array(:watcher))
+);
 
 -- name: update_agenda
 -- The saga goes on, in the hands of this process; when it is looked at changes only if that was asked for.

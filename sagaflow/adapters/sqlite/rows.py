@@ -33,6 +33,7 @@ from sagaflow.definitions.records import (
     decode_timers,
     encode,
     encode_event,
+    encode_state,
 )
 
 Parameters = dict[str, str | bytes | int | None]
@@ -58,7 +59,7 @@ def saga_parameters(change: Change, now: datetime) -> Parameters:
         "version": record.version,
         "expected_version": change.expected_version,
         "status": record.status.value,
-        "state": encode(record.state),
+        "state": encode_state(record.state),
         "timers": encode(record.timers),
         "now": to_text(now),
         "ended_at": to_text(now) if record.state.ended else None,
@@ -74,6 +75,7 @@ def agenda_parameters(change: Change, process: UUID) -> Parameters:
         "wake_at": optional_text(change.record.wake_at),
         "resend": change.resend,
         "wake_changed": change.wake_changed,
+        "watcher": change.watcher,
     }
 
 
