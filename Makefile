@@ -12,10 +12,10 @@ DEMO_STAMP := $(VENV)/.installed-demo
 DEV_STAMP  := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install servers check test format clean
+.PHONY: help demo install servers check test mutations format clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(DEMO_STAMP) ## watch a payment saga succeed, fail and be undone
 	@$(BIN)/sagaflow demo
@@ -38,6 +38,9 @@ check: $(DEV_STAMP) ## lint, formatting, types and the layers of the architectur
 
 test: check servers ## check, then every test against real servers
 	@$(BIN)/python -m pytest
+
+mutations: $(DEV_STAMP) ## put bugs into the code, one after the other, and see that the tests notice (10 minutes)
+	@$(BIN)/python -m tests.mutations
 
 format: $(DEV_STAMP) ## mend what can be mended by machine
 	@$(BIN)/ruff check --quiet --fix .
