@@ -36,6 +36,19 @@ class Tap:
     heard: list[Letter] = field(default_factory=list)
     tamper: Tamper = pass_on
 
+    def keep_back(self, kind: QueueKind, text: bytes) -> list[Letter]:
+        """From now on, letters to queues of this kind that hold the text are kept here instead of being published."""
+        kept: list[Letter] = []
+
+        def tamper(letter: Letter) -> Sequence[Letter]:
+            if letter.to.kind is kind and text in letter.message:
+                kept.append(letter)
+                return []
+            return [letter]
+
+        self.tamper = tamper
+        return kept
+
     @property
     def commands(self) -> Sequence[Command]:
         """The commands that were sent, actions and compensations."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -25,7 +24,7 @@ from sagaflow import (
 from sagaflow.core.events import Succeeded
 from sagaflow.core.state import OpStatus
 from sagaflow.definitions.messages import ReplyOutcome
-from sagaflow.definitions.ports import Letter, QueueKind, SagaStore
+from sagaflow.definitions.ports import QueueKind, SagaStore
 from tests.cases.tapping import tap, twice
 from tests.runners.faults import Unreliable, die
 from tests.runners.world import (
@@ -72,15 +71,7 @@ async def test_case_01_a_late_success_is_recorded_and_undone_once(world: World) 
     tapped = await tap(world)
     trip = trip_saga(timeout_seconds=0.2, attempts=1)
     await world.worker()
-    kept: list[Letter] = []
-
-    def keep_back_the_success(letter: Letter) -> Sequence[Letter]:
-        if letter.to.kind is QueueKind.REPLIES and b'"agency.book_flight","operation":"action"' in letter.message:
-            kept.append(letter)
-            return []
-        return [letter]
-
-    tapped.tamper = keep_back_the_success
+    kept = tapped.keep_back(QueueKind.REPLIES, b'"agency.book_flight","operation":"action"')
     sagas = await world.coordinator(trip)
     run = await sagas.start(trip, Trip("Rome"), key="t-1")
     outcome = await run.outcome(timeout=DEADLINE_SECONDS)
@@ -124,15 +115,7 @@ async def test_case_02_what_may_have_happened_outside_is_undone_and_what_never_d
 
 async def test_case_03_an_action_that_comes_after_its_undo_is_never_done(world: World) -> None:
     tapped = await tap(world)
-    kept: list[Letter] = []
-
-    def keep_back_the_flight(letter: Letter) -> Sequence[Letter]:
-        if letter.to.kind is QueueKind.COMMANDS and b'"handler":"book_flight"' in letter.message:
-            kept.append(letter)
-            return []
-        return [letter]
-
-    tapped.tamper = keep_back_the_flight
+    kept = tapped.keep_back(QueueKind.COMMANDS, b'"handler":"book_flight"')
     trip = trip_saga(timeout_seconds=0.2, attempts=1)
     await world.worker()
     sagas = await world.coordinator(trip)
@@ -245,15 +228,7 @@ async def test_case_08_an_effect_that_shows_up_after_a_person_had_settled_it_is_
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     tapped = await tap(world)
-    kept: list[Letter] = []
-
-    def keep_back_the_ticket(letter: Letter) -> Sequence[Letter]:
-        if letter.to.kind is QueueKind.REPLIES and b'"agency.send_ticket"' in letter.message:
-            kept.append(letter)
-            return []
-        return [letter]
-
-    tapped.tamper = keep_back_the_ticket
+    kept = tapped.keep_back(QueueKind.REPLIES, b'"agency.send_ticket"')
     trip = trip_saga(ticket_timeout_seconds=0.2)
     await world.worker()
     sagas = await world.coordinator(trip)
@@ -352,15 +327,7 @@ async def test_case_13_a_cancel_undoes_what_is_done_and_what_is_under_way_but_no
 
 async def test_case_15_when_a_branch_is_refused_its_sibling_is_undone_whatever_becomes_of_it(world: World) -> None:
     tapped = await tap(world)
-    kept: list[Letter] = []
-
-    def keep_back_the_room(letter: Letter) -> Sequence[Letter]:
-        if letter.to.kind is QueueKind.COMMANDS and b'"handler":"book_room"' in letter.message:
-            kept.append(letter)
-            return []
-        return [letter]
-
-    tapped.tamper = keep_back_the_room
+    kept = tapped.keep_back(QueueKind.COMMANDS, b'"handler":"book_room"')
     world.agency.behaviour["book_flight"] = always(StepRejected("full"))
     trip = trip_saga()
     await world.worker()
