@@ -124,7 +124,9 @@ async def test_case_12_a_saga_waiting_for_an_unknown_step_burns_no_attempts_and_
             await until(deferred)
             assert (await op_of(store, run.saga_id, "agency.book_flight")).attempt == 1
             await sagas.operator("anna").retry(run.saga_id, step="agency.book_flight", reason="try now")
+        await until(deferred)
     async with world.serving(None, transactions):
+        await sagas.operator("anna").retry(run.saga_id, step="agency.book_flight", reason="it is deployed")
         assert (await run.outcome(timeout=DEADLINE_SECONDS)).status is SagaStatus.COMPLETED
 
 
