@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_never, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_never
 
+from sagaflow.definitions.retry import GrowingDelay
 from sagaflow.errors import Unavailable
 
 T = TypeVar("T")
@@ -125,7 +126,7 @@ async def until_available(what: str, call: Callable[[], Awaitable[R]], *, but: t
 
     retrying = AsyncRetrying(
         stop=stop_never,
-        wait=wait_random_exponential(multiplier=0.05, max=RETRY_DELAY_SECONDS_MAX),
+        wait=GrowingDelay(multiplier=0.05, max=RETRY_DELAY_SECONDS_MAX),
         retry=retry_if_exception(is_waited_out),
         before_sleep=warn,
         reraise=True,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from sagaflow.definitions.messages import CancelRequest, Notice, OutcomeRequest,
 from sagaflow.definitions.ports import Address, QueueKind, SagaStore, Transport
 from sagaflow.definitions.records import INPUT_STEP, NO_PROCESS, Due, Payload, PayloadKind, SagaRecord, Watcher
 from sagaflow.definitions.saga import Replies, Saga
+from sagaflow.definitions.surroundings import current
 from sagaflow.errors import DefinitionError, PayloadError, SagaNotFound, Unavailable
 from sagaflow.runners.commands import SagaCode, StoredPayloads
 from sagaflow.runners.engine import Engine, ReplyArrived, Start, Woken, first_turn, same_or_conflict
@@ -131,7 +130,7 @@ class Coordinator:
         self._engine = Engine(
             name=self.name,
             process=self._process,
-            host=f"{socket.gethostname()}:{os.getpid()}",
+            host=current().host(),
             store=store,
             code=self._code,
             outbox=self._outbox,

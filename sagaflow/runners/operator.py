@@ -6,8 +6,6 @@ are sent by a coordinator, as soon as one looks.
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
@@ -26,6 +24,7 @@ from sagaflow.definitions import payloads
 from sagaflow.definitions.limits import REASON_LENGTH_MAX
 from sagaflow.definitions.ports import SagaStore
 from sagaflow.definitions.records import NO_PROCESS, SagaRecord, Watcher
+from sagaflow.definitions.surroundings import current
 from sagaflow.errors import NotPossible, SagaNotFound
 from sagaflow.runners.turns import Turn
 
@@ -50,7 +49,7 @@ class Operator:
         self._store = store
         self._actor = actor
         self._tell = tell
-        self._origin = f"operator@{socket.gethostname()}:{os.getpid()}"
+        self._origin = f"operator@{current().host()}"
 
     async def cancel(self, saga_id: UUID, *, reason: str) -> SagaStatus:
         """Have the saga undone. One that is being undone already stays as it is.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from uuid import UUID
 
 from sagaflow.definitions.ports import SagaStore
 from sagaflow.definitions.records import Due
+from sagaflow.definitions.surroundings import current
 from sagaflow.errors import Unavailable
 
 log = logging.getLogger("sagaflow.coordinator")
@@ -131,4 +131,4 @@ class Upkeep:
             self.nudge()
 
     def _jittered(self, seconds: float) -> float:
-        return seconds * random.uniform(0.75, 1.25)  # noqa: S311  # spreads load, protects nothing
+        return seconds * current().uniform(0.75, 1.25)

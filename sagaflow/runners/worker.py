@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Self, TypeVar
@@ -14,6 +12,7 @@ from sagaflow.core.plan import Operation
 from sagaflow.definitions.messages import Command, ErrorInfo, Reply, ReplyOutcome, write
 from sagaflow.definitions.participant import Participant
 from sagaflow.definitions.ports import Address, Letter, QueueKind, Transactions, Transport
+from sagaflow.definitions.surroundings import current
 from sagaflow.errors import DefinitionError
 from sagaflow.runners.barrier import AnyStep, Barrier, Verdict
 from sagaflow.runners.batches import until_available
@@ -53,7 +52,7 @@ class Worker:
         self._outbox = Outbox(transport)
         self._concurrency = concurrency
         self._grace_seconds = grace_seconds
-        self._host = f"{socket.gethostname()}:{os.getpid()}"
+        self._host = current().host()
         self._tasks = Tasks()
         self._intakes = [self._intake(queue) for queue in (QueueKind.COMPENSATIONS, QueueKind.COMMANDS)]
         self._closing = AsyncExitStack()
