@@ -27,7 +27,6 @@ WaitPolicy = Callable[[RetryCallState], float]
 RetryPolicy = Callable[[RetryCallState], bool]
 
 
-
 class GrowingDelay(wait_exponential):
     """A random delay whose upper bound doubles with each attempt: tenacity's `wait_random_exponential`, by the
     chance of the surroundings."""

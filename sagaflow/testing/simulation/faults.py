@@ -93,6 +93,7 @@ POINTS: Final[Mapping[str, tuple[Kind, ...]]] = {
     "store.read": (Kind.CRASH_BEFORE, Kind.LOST_BEFORE, Kind.STOP_BEFORE),
     "store.claim": CALL,
     "store.lease": CALL,
+    "broker.enter": (Kind.CRASH_BEFORE, Kind.LOST_BEFORE),
     "broker.publish": (*CALL, Kind.LOST_PARTLY),
     "broker.ack": CALL,
     "broker.carry": CARRY,

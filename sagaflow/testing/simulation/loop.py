@@ -12,9 +12,10 @@ import itertools
 import random
 from asyncio import events
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from contextvars import Context
 from types import coroutine
-from typing import Any, Final, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -52,6 +53,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     _ready: Any
     _scheduled: Any
+    _timer_cancelled_count: int
 
     def __init__(
         self,
@@ -71,6 +73,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.gate: Gate | None = None
         self.tasks: list[asyncio.Task[Any]] = []
         """Every task that was begun. They are kept, so that none is collected in the middle of a run."""
+        self.failure: Exception | None = None
+        """Set by whoever finds that something is wrong: the run ends with it after the current step."""
         self.trouble: list[str] = []
         """What callbacks have raised."""
         self.set_task_factory(self._make_task)  # type: ignore[arg-type]  # typeshed knows no subclass of Task here
@@ -93,6 +97,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             task = self.create_task(main, name="main")
             while not task.done():
                 self._step(seconds_max)
+                if self.failure is not None:
+                    raise self.failure
             return task.result()
         finally:
             events._set_running_loop(outer)
@@ -160,7 +166,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     ) -> asyncio.Task[T]:
         """Tasks are numbered in each world anew, so that a trace says the same whatever ran before."""
         number = next(self._numbers)
-        task = asyncio.Task(work, loop=loop, name=name or f"{work.__qualname__} {number}", **rest)
+        task = asyncio.Task(work, loop=loop, name=name or f"{_qualname(work)} {number}", **rest)
         self.tasks.append(task)
         return task
 
@@ -189,19 +195,22 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise NotSimulated("a simulation has no sockets, processes, pipes and signals; give the world a port instead")
 
-    add_reader = add_writer = remove_reader = remove_writer = _refuse
-    create_connection = create_server = create_datagram_endpoint = getaddrinfo = getnameinfo = _refuse  # type: ignore[assignment]
-    create_unix_connection = create_unix_server = connect_read_pipe = connect_write_pipe = _refuse  # type: ignore[assignment]
-    subprocess_exec = subprocess_shell = sock_connect = sock_recv = sock_sendall = sock_accept = _refuse  # type: ignore[assignment]
-    add_signal_handler = remove_signal_handler = _refuse
+    if not TYPE_CHECKING:
+        add_reader = add_writer = remove_reader = remove_writer = _refuse
+        create_connection = create_server = create_datagram_endpoint = getaddrinfo = getnameinfo = _refuse
+        create_unix_connection = create_unix_server = connect_read_pipe = connect_write_pipe = _refuse
+        subprocess_exec = subprocess_shell = sock_connect = sock_recv = sock_sendall = sock_accept = _refuse
+        add_signal_handler = remove_signal_handler = _refuse
 
 
 def _name_of(handle: asyncio.Handle) -> str:
     callback: Any = handle._callback  # type: ignore[attr-defined]
     owner = getattr(callback, "__self__", None)
-    if isinstance(owner, asyncio.Task):
-        return owner.get_name()
-    return str(getattr(callback, "__qualname__", type(callback).__qualname__))
+    return owner.get_name() if isinstance(owner, asyncio.Task) else _qualname(callback)
+
+
+def _qualname(thing: object) -> str:
+    return str(getattr(thing, "__qualname__", type(thing).__qualname__))
 
 
 def _forget(task: asyncio.Task[Any]) -> None:
@@ -211,10 +220,8 @@ def _forget(task: asyncio.Task[Any]) -> None:
         return
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     work = task.get_coro()
-    try:
+    with suppress(BaseException):  # its `finally` blocks run in a world that is over, and count for nothing
         work.close()  # type: ignore[union-attr]
-    except BaseException:  # noqa: BLE001, S110  # its `finally` blocks run in a world that is over, and count for nothing
-        pass
 
 
 @coroutine

@@ -32,6 +32,7 @@ from sagaflow.testing.simulation.servers import Line
 T = TypeVar("T")
 
 Clock = Callable[[], datetime]
+Records = list[SagaRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +204,7 @@ class SimulatedStore:
 
     async def list_put_aside(self, limit: int) -> Sequence[PutAside]:
         """The latest of them, the last one first."""
-        return await self.line.call("store.read", lambda: self.tables.put_aside[::-1][:limit])
+        return await self.line.call("store.read", lambda: self._latest_aside(limit))
 
     async def find(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
         """The sagas of these ids that exist, in the order of their ids; nothing is locked."""
@@ -214,7 +215,9 @@ class SimulatedStore:
 
         def matches() -> Sequence[SagaRecord]:
             some = [saga_id for saga_id, record in self.tables.sagas.items() if _matches(matching, record)]
-            return self._found(sorted(some)[-limit:])[::-1]
+            latest = self._found(sorted(some)[-limit:])
+            latest.reverse()
+            return latest
 
         return await self.line.call("store.read", matches)
 
@@ -230,7 +233,10 @@ class SimulatedStore:
         """All committed payloads of these sagas."""
         return [payload for saga_id in set_of(saga_ids) for payload in self.tables.payloads.get(saga_id, {}).values()]
 
-    def _found(self, saga_ids: Sequence[UUID]) -> list[SagaRecord]:
+    def _latest_aside(self, limit: int) -> Sequence[PutAside]:
+        return self.tables.put_aside[::-1][:limit]
+
+    def _found(self, saga_ids: Sequence[UUID]) -> Records:
         tables = self.tables
         return [
             joined(tables.sagas[saga_id], tables.agenda.get(saga_id))
@@ -332,9 +338,7 @@ class SimulatedStoreTransaction:
             for saga_id, time in zip(saga_ids, wake_at, strict=True):
                 agenda = self._agenda_of(saga_id)
                 if agenda is not None:
-                    self._agenda[saga_id] = replace(
-                        agenda, process=process, wake_at=time, due_at=time, resend=False
-                    )
+                    self._agenda[saga_id] = replace(agenda, process=process, wake_at=time, due_at=time, resend=False)
 
         await self._do(note)
 
