@@ -9,8 +9,6 @@ import os
 import random
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
@@ -44,11 +42,6 @@ def current() -> Surroundings:
     return _current.get()
 
 
-@contextmanager
-def surrounded_by(others: Surroundings) -> Iterator[None]:
-    """Put others in their place, for the tasks that are begun within."""
-    before = _current.set(others)
-    try:
-        yield
-    finally:
-        _current.reset(before)
+def surround(others: Surroundings) -> None:
+    """Put others in their place, in this context and in those of the tasks that are begun in it."""
+    _current.set(others)

@@ -346,7 +346,7 @@ def apply_reply(turn: Turn, reply: Reply) -> None:
     """Tell the machine what a participant has answered."""
     succeeded = reply.outcome is ReplyOutcome.SUCCEEDED
     turn.apply(
-        _event_of(reply),
+        event_of(reply),
         origin=f"{reply.participant}@{reply.host}",
         result=bytes(reply.result) if succeeded and reply.operation == "action" else None,
         error=reply.error or _error_of(reply),
@@ -364,7 +364,8 @@ def _error_of(reply: Reply) -> ErrorInfo | None:
             return None
 
 
-def _event_of(reply: Reply) -> Event:
+def event_of(reply: Reply) -> Event:
+    """What the machine is told of a reply."""
     attempt = (reply.step, reply.operation, reply.round, reply.attempt)
     seconds = reply.retry_after_seconds
     bounded = None if seconds is None else min(max(seconds, 0.0), RETRY_AFTER_SECONDS_MAX)

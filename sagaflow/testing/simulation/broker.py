@@ -57,7 +57,7 @@ class SimulatedBroker:
         witness: BrokerWitness | None = None,
     ) -> None:
         self.line = Line("broker") if line is None else line
-        self.line.cut = self._cut
+        self.line.cut = self.cut
         self.faults = NoFaults() if faults is None else faults
         self.order = order
         self.witness: BrokerWitness = NoBrokerWitness() if witness is None else witness
@@ -84,7 +84,7 @@ class SimulatedBroker:
         for queue in self._queues.values():
             queue.hand_out()
 
-    def _cut(self, process: Process | None) -> None:
+    def cut(self, process: Process | None) -> None:
         """The connection of a process is lost; it has another one at once, and what was out comes again."""
         if process is not None:
             for queue in self._queues.values():
@@ -250,7 +250,8 @@ class _Queue:
 
     def _hand_out_one(self) -> None:
         self._handing_out = False
-        consumer = min(self.consumers, key=lambda each: each.load, default=None)
+        reachable = [one for one in self.consumers if one.process is None or one.process.reachable]
+        consumer = min(reachable, key=lambda each: each.load, default=None)
         if consumer is None or consumer.load >= 1 or not self.waiting or self.broker.line.down:
             return
         self.consumers.remove(consumer)

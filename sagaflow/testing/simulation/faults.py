@@ -73,6 +73,8 @@ class Kind(StrEnum):
     """The clock of the store jumps, forwards or backwards."""
     CANCEL = "cancel"
     """Somebody wants a saga undone."""
+    PERSON = "person"
+    """Somebody does whatever a person can do to a saga."""
 
 
 CALL: Final = (
@@ -85,7 +87,7 @@ CALL: Final = (
 )
 CARRY: Final = (Kind.TWICE, Kind.LATE)
 HANDLE: Final = (Kind.REFUSE, Kind.FAIL, Kind.FAIL_AFTER, Kind.HANG, Kind.GIVE_UP, Kind.LATER)
-HANDLE_UNDO: Final = (Kind.FAIL, Kind.FAIL_AFTER, Kind.HANG, Kind.GIVE_UP, Kind.LATER)
+HANDLE_UNDO: Final = (Kind.REFUSE, Kind.FAIL, Kind.FAIL_AFTER, Kind.HANG, Kind.GIVE_UP, Kind.LATER)
 
 POINTS: Final[Mapping[str, tuple[Kind, ...]]] = {
     "store.write": CALL,
@@ -116,6 +118,7 @@ TIMED: Final = (
     Kind.PAUSE,
     Kind.CLOCK_JUMP,
     Kind.CANCEL,
+    Kind.PERSON,
 )
 """What happens at a time."""
 

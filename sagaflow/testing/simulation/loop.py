@@ -12,7 +12,6 @@ import itertools
 import random
 from asyncio import events
 from collections.abc import Callable, Coroutine, Generator
-from contextlib import suppress
 from contextvars import Context
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar
@@ -21,6 +20,10 @@ T = TypeVar("T")
 
 CANCELLED_TIMERS_MAX: Final = 200
 """How many timers that were cancelled are kept, before the others are gathered anew."""
+
+
+UNWINDING_AWAITS_MAX: Final = 50
+"""How often something that is forgotten may await on its way out."""
 
 
 class Stalled(RuntimeError):
@@ -33,6 +36,10 @@ class OutOfTime(RuntimeError):
 
 class NotSimulated(RuntimeError):
     """Something was asked for that would make two runs differ: a thread, a socket, a process."""
+
+
+class WorldIsOver(BaseException):
+    """Thrown into what still waits when a world is forgotten."""
 
 
 class Gate(Protocol):
@@ -220,8 +227,11 @@ def _forget(task: asyncio.Task[Any]) -> None:
         return
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     work = task.get_coro()
-    with suppress(BaseException):  # its `finally` blocks run in a world that is over, and count for nothing
-        work.close()  # type: ignore[union-attr]
+    for _ in range(UNWINDING_AWAITS_MAX):  # what its `finally` blocks do in a world that is over counts for nothing
+        try:
+            work.throw(WorldIsOver())  # type: ignore[union-attr]
+        except BaseException:  # noqa: BLE001
+            return
 
 
 @coroutine

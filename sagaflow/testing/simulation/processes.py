@@ -10,7 +10,7 @@ from contextvars import Context, ContextVar, copy_context
 from enum import Enum, auto
 from typing import Any, Final, Protocol
 
-from sagaflow.definitions.surroundings import Surroundings, surrounded_by
+from sagaflow.definitions.surroundings import Surroundings, surround
 from sagaflow.testing.simulation.loop import SimulatedLoop
 
 EPOCH_NS: Final = 1_700_000_000 * 10**9
@@ -36,10 +36,12 @@ class Process:
         self.state = State.RUNNING
         self.context: Context = copy_context()
         self.task: asyncio.Task[None] | None = None
+        self.reachable = True
+        """Whether servers still believe in it; a process that stands still for long is given up."""
         self.held: list[asyncio.Handle] = []
         """What would have run while it stood still."""
         self.context.run(CURRENT.set, self)
-        self.context.run(_surround, surroundings)
+        self.context.run(surround, surroundings)
 
     def __repr__(self) -> str:
         return f"<process {self.name} #{self.number}, {self.state.name.lower()}>"
@@ -52,10 +54,6 @@ class Process:
 
 CURRENT: Final[ContextVar[Process | None]] = ContextVar("simulated process", default=None)
 """The process that the running task belongs to; None: nobody's, such as a test or a server."""
-
-
-def _surround(surroundings: Surroundings) -> None:
-    surrounded_by(surroundings).__enter__()
 
 
 class SimulatedSurroundings(Surroundings):
@@ -130,6 +128,7 @@ class Processes:
         """SIGCONT."""
         if process.state is State.PAUSED:
             process.state = State.RUNNING
+            process.reachable = True
             self._loop._ready.extend(process.held)
             process.held.clear()
 

@@ -56,6 +56,7 @@ class Line:
     ) -> None:
         self.name = name
         self.down = False
+        self.down_until = 0.0
         self.cut: Callable[[Process | None], None] = lambda process: None
         """Told that the connections of a process are lost."""
         self._faults = NoFaults() if faults is None else faults
