@@ -29,12 +29,12 @@ class State(Enum):
 class Process:
     """A process. Whatever runs in its context belongs to it."""
 
-    def __init__(self, name: str, number: int, surroundings: Surroundings) -> None:
+    def __init__(self, name: str, number: int, context: Context, surroundings: Surroundings) -> None:
         self.name = name
         self.number = number
         """Which life of this name it is, from 1."""
         self.state = State.RUNNING
-        self.context: Context = copy_context()
+        self.context = context
         self.task: asyncio.Task[None] | None = None
         self.reachable = True
         """Whether servers still believe in it; a process that stands still for long is given up."""
@@ -96,15 +96,16 @@ class Processes:
         self._seed = seed
         self._lives: dict[str, int] = {}
         self.servers: list[Watchful] = []
+        self.ambient = copy_context()
+        """What every process finds in its context when it begins."""
         self.alive: dict[str, Process] = {}
         loop.gate = self._may_run
 
     def start(self, name: str, main: Callable[[], Coroutine[Any, Any, None]]) -> Process:
         """Begin a process of this name; there is none yet, or it has died."""
         number = self._lives[name] = self._lives.get(name, 0) + 1
-        process = Process(
-            name, number, SimulatedSurroundings(self._loop, f"{self._seed}/{name}/{number}", f"{name}:{number}")
-        )
+        surroundings = SimulatedSurroundings(self._loop, f"{self._seed}/{name}/{number}", f"{name}:{number}")
+        process = Process(name, number, self.ambient.copy(), surroundings)
         self.alive[name] = process
         process.task = process.context.run(self._loop.create_task, main(), name=f"{name} #{number}")
         return process

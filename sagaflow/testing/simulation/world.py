@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterable
-from contextvars import Context
+from contextvars import Context, copy_context
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -98,7 +98,9 @@ class World:
         return database
 
     def run(self, main: Coroutine[Any, Any, T], *, seconds_max: float = 1e9) -> T:
-        """Run the world until a coroutine has ended, which belongs to no process."""
+        """Run the world until a coroutine has ended, which belongs to no process. All processes begin in the context
+        of who calls this."""
+        self.processes.ambient = copy_context()
         return self.loop.run(main, seconds_max=seconds_max)
 
     def end(self) -> None:
