@@ -116,6 +116,11 @@ async def until_available(what: str, call: Callable[[], Awaitable[R]], *, but: t
 
     A failure of the kind `but` is not waited out.
     """
+    failure: Unavailable | None
+    try:
+        return await call()  # nearly always: it costs a tenth of what tenacity does
+    except Unavailable as error:
+        failure = error
 
     def is_waited_out(error: BaseException) -> bool:
         return isinstance(error, Unavailable) and (but is None or not isinstance(error, but))
@@ -133,6 +138,10 @@ async def until_available(what: str, call: Callable[[], Awaitable[R]], *, but: t
     )
 
     async def attempt() -> R:
+        nonlocal failure
+        if failure is not None:
+            told, failure = failure, None
+            raise told
         return await call()
 
     return await retrying(attempt)

@@ -106,7 +106,8 @@ class Upkeep:
         while (left := min(at_last, self._first_look()) - self._time()) > 0:
             self._sooner.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._sooner.wait(), left)
+                async with asyncio.timeout(left):  # before 3.12, `wait_for` swallows a cancellation now and then
+                    await self._sooner.wait()
         self._looks = {look for look in self._looks if look / LOOKS_PER_SECOND_MAX > self._time()}
 
     def _first_look(self) -> float:

@@ -202,7 +202,8 @@ class _Queue:
     def arrive(self, body: _Body) -> None:
         """A body that was on its way for some time."""
         self.on_their_way -= 1
-        self.put(body)
+        if self.address.kind is not QueueKind.ANSWERS or self.consumers:
+            self.put(body)
 
     def put(self, body: _Body) -> None:
         self.waiting.append(body)

@@ -229,7 +229,7 @@ def _forget(task: asyncio.Task[Any]) -> None:
     work = task.get_coro()
     for _ in range(UNWINDING_AWAITS_MAX):  # what its `finally` blocks do in a world that is over counts for nothing
         try:
-            work.throw(WorldIsOver())  # type: ignore[union-attr]
+            work.throw(WorldIsOver())
         except BaseException:  # noqa: BLE001
             return
 

@@ -16,6 +16,9 @@ T = TypeVar("T")
 
 NOBODY: Final = "nobody"
 
+TELLING: Final = frozenset({"store.commit", "database.commit", "broker.publish"})
+"""After these, others may run before who asked is told, even if no time passes."""
+
 
 class Fate(Protocol):
     """What can befall a process, for a server to bring about."""
@@ -75,7 +78,8 @@ class Line:
         fault = self._faults.at(point, NOBODY if process is None else process.name)
         if fault is None:
             result = do()
-            await self._travel()
+            if self._delay is not None or point in TELLING:
+                await self._travel()
             return result
         return await self._call_badly(fault, process, do, part)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
@@ -51,8 +51,8 @@ CALM_SECONDS_MAX: Final = 600.0
 
 LOOK_SECONDS: Final = 0.5
 
-PATIENCE_SECONDS: Final = 20.0
-"""How long a person looks at a stuck saga before helping it, while the storm lasts."""
+STUCK_LOOK_SECONDS: Final = 3.0
+"""How long whoever is told that a saga is stuck waits before asking again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +330,7 @@ class History:
         outcome = await run.outcome()
         self._told(order, run.saga_id, outcome.status)
         if outcome.status is SagaStatus.STUCK:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(STUCK_LOOK_SECONDS)
 
     def _started(self, order: Order, saga_id: UUID) -> None:
         known = self.ids.setdefault(order.key, saga_id)
@@ -364,7 +364,7 @@ class History:
             self._started(order, saga_id)
             self._told(order, saga_id, await client.outcome(saga_id))
             if order.key not in self.outcomes:
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(STUCK_LOOK_SECONDS)
 
     def _worker(self, name: str, number: int) -> Callable[[asyncio.Event], Any]:
         lives = 0
@@ -443,14 +443,15 @@ async def _one_of_all_verbs(operator: Operator, saga_id: UUID, chance: random.Ra
             await operator.abandon(saga_id, reason=reason)
 
 
-async def _first_of(stop: asyncio.Event, other: Any) -> None:
-    stopped = asyncio.ensure_future(stop.wait())
-    others = asyncio.ensure_future(other)
-    await asyncio.wait([stopped, others], return_when=asyncio.FIRST_COMPLETED)
-    for one in (stopped, others):
-        if one.done() and not one.cancelled():
-            one.result()
+async def _first_of(stop: asyncio.Event, other: Awaitable[object]) -> None:
+    """Wait until told to stop, or until something else is done."""
+    stopped, others = asyncio.ensure_future(stop.wait()), asyncio.ensure_future(other)
+    done, left = await asyncio.wait([stopped, others], return_when=asyncio.FIRST_COMPLETED)
+    for one in left:
         one.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    for one in done:
+        one.result()
 
 
 class Errors(logging.Handler):
