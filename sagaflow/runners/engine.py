@@ -203,8 +203,9 @@ class Engine:
         taken = {(record.saga, record.key): record for record in existing}
         for place, start in first.items():
             turn, change, letters = turns[start.record.saga_id]
-            if taken.setdefault(place, change.record).saga_id == start.record.saga_id:
-                batch.letters.extend(letters)
+            stored = taken.setdefault(place, change.record)
+            if stored.saga_id == start.record.saga_id and stored.state == change.record.state:
+                batch.letters.extend(letters)  # not those of another state, which an earlier try has committed
                 self._note(turn, batch)
         batch.accepted = [(start, taken[start.record.saga, start.record.key]) for start in starts]
 

@@ -249,8 +249,11 @@ class SimulatedParticipantTransaction(Generic[Tx]):
         self._expect_open()
 
     async def _enter(self, key: BarrierKey, operation: Operation, enter: Callable[[], Met]) -> Met:
-        self._expect_open()
-        entered = await self._database.line.call("database.enter", enter)
+        def do() -> Met:
+            self._expect_open()
+            return enter()
+
+        entered = await self._database.line.call("database.enter", do)
         self._expect_open()
         if self._database.witness is not None:
             self._database.witness.met(key, entered, operation)

@@ -177,6 +177,9 @@ class Fault:
 
 TIME: Final = "time"
 
+DRAWN_MAX: Final = 150
+"""How many faults are drawn in one history."""
+
 
 class Faults(Protocol):
     """Decides what goes wrong."""
@@ -242,6 +245,8 @@ class DrawnFaults:
         self.visits[point, who] += 1
         self._left -= 1
         if self._left > 0 or self._stopped or not self._kinds[point]:
+            return None
+        if len(self.met) >= DRAWN_MAX:  # otherwise faults that beget work could go on for ever, in no time
             return None
         self._left = self._gap()
         kind = self._chance.choice(self._kinds[point])

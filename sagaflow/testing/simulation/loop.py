@@ -91,13 +91,14 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """The seconds since the world began."""
         return self._seconds
 
-    def run(self, main: Coroutine[Any, Any, T], *, seconds_max: float = 1e9) -> T:
+    def run(self, main: Coroutine[Any, Any, T], *, seconds_max: float = 1e9, steps_max: int = 1_000_000) -> T:
         """Run a coroutine to its end, in no real time.
 
         Raises:
             Stalled: it waits for what cannot happen.
-            OutOfTime: it took longer than that, in the time of this world.
+            OutOfTime: it took longer than that, in the time of this world or in steps.
         """
+        last = self.steps + steps_max
         outer = events._get_running_loop()  # another loop may be running around this one, such as a test's
         events._set_running_loop(self)
         try:
@@ -106,6 +107,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 self._step(seconds_max)
                 if self.failure is not None:
                     raise self.failure
+                if self.steps > last:
+                    raise OutOfTime(f"{steps_max} steps led nowhere; the time is {self._seconds:.3f} s")
             return task.result()
         finally:
             events._set_running_loop(outer)

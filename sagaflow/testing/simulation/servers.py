@@ -17,7 +17,7 @@ T = TypeVar("T")
 NOBODY: Final = "nobody"
 
 TELLING: Final = frozenset({"store.commit", "database.commit", "broker.publish"})
-"""After these, others may run before who asked is told, even if no time passes."""
+"""After these, others may run before who asked is told."""
 
 
 class Fate(Protocol):
@@ -78,7 +78,7 @@ class Line:
         fault = self._faults.at(point, NOBODY if process is None else process.name)
         if fault is None:
             result = do()
-            if self._delay is not None or point in TELLING:
+            if point in TELLING:
                 await self._travel()
             return result
         return await self._call_badly(fault, process, do, part)

@@ -413,8 +413,11 @@ class SimulatedStoreTransaction:
         self._expect_open()
 
     async def _do(self, what: Callable[[], T]) -> T:
-        self._expect_open()
-        result = await self.store.line.call("store.write", what)
+        def do() -> T:
+            self._expect_open()
+            return what()
+
+        result = await self.store.line.call("store.write", do)
         self._expect_open()
         return result
 

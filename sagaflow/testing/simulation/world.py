@@ -97,11 +97,11 @@ class World:
         self.processes.servers.append(database)
         return database
 
-    def run(self, main: Coroutine[Any, Any, T], *, seconds_max: float = 1e9) -> T:
+    def run(self, main: Coroutine[Any, Any, T], *, seconds_max: float = 1e9, steps_max: int = 1_000_000) -> T:
         """Run the world until a coroutine has ended, which belongs to no process. All processes begin in the context
         of who calls this."""
         self.processes.ambient = copy_context()
-        return self.loop.run(main, seconds_max=seconds_max)
+        return self.loop.run(main, seconds_max=seconds_max, steps_max=steps_max)
 
     def end(self) -> None:
         """Forget it."""

@@ -49,7 +49,13 @@ STORM_SECONDS: Final = 12.0
 CALM_SECONDS_MAX: Final = 600.0
 """How long after the storm everything must have ended. Delays of 10 s are made by retries and by leases."""
 
+STEPS_MAX: Final = 300_000
+"""No history takes more steps, unless something goes round in circles."""
+
 LOOK_SECONDS: Final = 0.5
+
+SAGAS: Final = 10
+"""How many sagas a history has."""
 
 STUCK_LOOK_SECONDS: Final = 3.0
 """How long whoever is told that a saga is stuck waits before asking again."""
@@ -108,7 +114,7 @@ class Setting:
             coordinators=coordinators,
             workers=workers,
             shuffled=chance.random() < 0.9,
-            delay_seconds=chance.choice((0.0, 0.0, 0.02, 0.3)),
+            delay_seconds=chance.choice((0.0, 0.0, 0.0, 0.02, 0.3)),
             kinds=kinds,
             interval=chance.choice((15.0, 40.0, 120.0, 400.0)),
             timed=(),
@@ -204,7 +210,7 @@ class History:
         """Returns what is wrong, if something is."""
         STAGE.set(self.stage)
         try:
-            self.world.run(self._main(), seconds_max=STORM_SECONDS + 2 * CALM_SECONDS_MAX)
+            self.world.run(self._main(), seconds_max=STORM_SECONDS + 2 * CALM_SECONDS_MAX, steps_max=STEPS_MAX)
         except (Violation, Stalled, OutOfTime) as error:
             return str(error)
         except Exception as error:  # noqa: BLE001  # a process ended by an error that it should not have ended by
@@ -467,7 +473,7 @@ class Errors(logging.Handler):
             self.records.append(f"{record.getMessage()}: {record.exc_info[1]!r}")
 
 
-def play(seed: int, *, sagas: int = 8, faults: Sequence[Fault] | None = None, trace: list[str] | None = None) -> Report:
+def play(seed: int, *, sagas: int = SAGAS, faults: Sequence[Fault] | None = None, trace: list[str] | None = None) -> Report:
     """Play the history of a seed: with the faults that it draws, or with these and no others."""
     setting = Setting.of(seed, sagas)
     given: Faults
