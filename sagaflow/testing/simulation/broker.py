@@ -109,6 +109,8 @@ class SimulatedBroker:
             late = fault.seconds
         elif fault is not None and fault.kind is Kind.TWICE:
             queue.put(_Body(parcel.body))
+        elif fault is not None and fault.kind is Kind.LOST:
+            return
         if late:
             queue.on_their_way += 1
             loop.call_later(late, queue.arrive, _Body(parcel.body), context=_OUTSIDE)

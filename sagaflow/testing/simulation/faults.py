@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -37,6 +37,8 @@ class Kind(StrEnum):
     # On the way of a message.
     TWICE = "twice"
     LATE = "late"
+    LOST = "lost"
+    """The broker loses it, together with its data: what is confirmed is not lost otherwise."""
 
     # In a handler of a participant.
     REFUSE = "refuse"
@@ -85,7 +87,7 @@ CALL: Final = (
     Kind.STOP_BEFORE,
     Kind.STOP_AFTER,
 )
-CARRY: Final = (Kind.TWICE, Kind.LATE)
+CARRY: Final = (Kind.TWICE, Kind.LATE, Kind.LOST)
 HANDLE: Final = (Kind.REFUSE, Kind.FAIL, Kind.FAIL_AFTER, Kind.HANG, Kind.GIVE_UP, Kind.LATER)
 HANDLE_UNDO: Final = (Kind.REFUSE, Kind.FAIL, Kind.FAIL_AFTER, Kind.HANG, Kind.GIVE_UP, Kind.LATER)
 
@@ -186,18 +188,33 @@ class Faults(Protocol):
 
     met: list[Fault]
     """What has gone wrong so far."""
+    listener: Callable[[Fault], None]
+    """Told of each."""
 
     def at(self, point: str, who: str) -> Fault | None:
         """What goes wrong now that a process has come to a point."""
         ...
 
+    def meet(self, fault: Fault) -> None:
+        """Something goes wrong now."""
 
-class NoFaults:
-    """Nothing goes wrong; counts who came where."""
+
+class _Met:
+    """What has gone wrong, and who came where how often."""
 
     def __init__(self) -> None:
         self.met: list[Fault] = []
         self.visits: Counter[tuple[str, str]] = Counter()
+        self.listener: Callable[[Fault], None] = lambda fault: None
+
+    def meet(self, fault: Fault) -> None:
+        """Something goes wrong now."""
+        self.met.append(fault)
+        self.listener(fault)
+
+
+class NoFaults(_Met):
+    """Nothing goes wrong; counts who came where."""
 
     def at(self, point: str, who: str) -> Fault | None:
         """Nothing."""
@@ -205,12 +222,11 @@ class NoFaults:
         return None
 
 
-class GivenFaults:
+class GivenFaults(_Met):
     """The faults of a list, and no others."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
-        self.met: list[Fault] = []
-        self.visits: Counter[tuple[str, str]] = Counter()
+        super().__init__()
         self._faults = {(fault.point, fault.who, int(fault.nth)): fault for fault in faults if fault.point != TIME}
 
     def at(self, point: str, who: str) -> Fault | None:
@@ -218,11 +234,11 @@ class GivenFaults:
         self.visits[point, who] += 1
         fault = self._faults.get((point, who, self.visits[point, who])) if self._faults else None
         if fault is not None:
-            self.met.append(fault)
+            self.meet(fault)
         return fault
 
 
-class DrawnFaults:
+class DrawnFaults(_Met):
     """Faults drawn from a seed, until `stop`.
 
     Args:
@@ -232,8 +248,7 @@ class DrawnFaults:
     """
 
     def __init__(self, chance: random.Random, kinds: Sequence[Kind], interval: float) -> None:
-        self.met: list[Fault] = []
-        self.visits: Counter[tuple[str, str]] = Counter()
+        super().__init__()
         self._chance = chance
         self._interval = interval
         self._kinds = {point: [kind for kind in possible if kind in kinds] for point, possible in POINTS.items()}
@@ -251,7 +266,7 @@ class DrawnFaults:
         self._left = self._gap()
         kind = self._chance.choice(self._kinds[point])
         fault = Fault(kind, point, who, self.visits[point, who], draw_seconds(self._chance, kind))
-        self.met.append(fault)
+        self.meet(fault)
         return fault
 
     def stop(self) -> None:

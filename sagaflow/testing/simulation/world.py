@@ -181,7 +181,7 @@ class World:
     def _strike(self, fault: Fault) -> None:
         if self._calm:
             return
-        self.faults.met.append(fault)
+        self.faults.meet(fault)
         process = self.processes.alive.get(fault.who)
         match fault.kind:
             case Kind.STORE_DOWN:

@@ -39,6 +39,7 @@ from sagaflow.definitions.messages import Command, Reader, Reply, write
 from sagaflow.definitions.ports import Address, BarrierKey, Entered, Fenced, QueueKind, Recorded, Undo
 from sagaflow.definitions.records import JournalEntry, SagaRecord
 from sagaflow.runners.engine import event_of as event_of_reply
+from sagaflow.testing.simulation.chronicle import Chronicle
 from sagaflow.testing.simulation.database import Rows, RowsTx
 from sagaflow.testing.simulation.play import coverage
 from sagaflow.testing.simulation.play.cast import Bank, Effect, external_steps
@@ -80,6 +81,7 @@ class Checks:
 
     def __init__(self, fail: Callable[[Violation], None]) -> None:
         self.met: coverage.Met = Counter()
+        self.chronicle: Chronicle | None = None
         self._fail = fail
         self.plans: dict[str, Plan] = {}
         self.by_hand: set[UUID] = set()
@@ -106,6 +108,8 @@ class Checks:
         if before is not None and before.state.ended:
             same = (after.state, after.timers) == (before.state, before.timers)
             self.expect(same, "I8", f"{name} had ended {before.status} and was changed")
+        if self.chronicle is not None:
+            self.chronicle.written(after, journal)
         numbers = [entry.seq for entry in journal]
         expected = list(range(version + 1, after.version + 1))
         self.expect(numbers == expected, "I6", f"{name} went from version {version} with the entries {numbers}")
@@ -143,6 +147,8 @@ class Checks:
         key = (effect.saga_id, effect.step, effect.operation)
         self._effects[key] += 1
         name = f"the {effect.operation} of {effect.step}"
+        if self.chronicle is not None:
+            self.chronicle.note(f"   {name} is committed at its participant")
         self.expect(self._effects[key] == 1, "I4", f"{name} has its effect {self._effects[key]} times")
         plan = self._plan_of.get(effect.saga_id)
         if plan is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from sagaflow.runners.coordinator import Coordinator
 from sagaflow.runners.operator import Operator
 from sagaflow.runners.worker import serve
 from sagaflow.testing.simulation.broker import SimulatedTransport
+from sagaflow.testing.simulation.chronicle import Chronicle
 from sagaflow.testing.simulation.faults import (
     TIME,
     TIMED,
@@ -177,13 +178,14 @@ class Report:
     steps: int
     seconds: float
     problem: str | None = None
-    trace: list[str] = field(default_factory=list)
+    story: str = ""
+    keys: Sequence[str] = ()
 
 
 class History:
     """Plays one setting to its end."""
 
-    def __init__(self, setting: Setting, faults: Faults, *, trace: list[str] | None = None) -> None:
+    def __init__(self, setting: Setting, faults: Faults, *, trace: list[str] | None = None, told: bool = False) -> None:
         self.setting = setting
         self.faults = faults
         self.trace = trace
@@ -197,6 +199,9 @@ class History:
             broker_witness=self.checks,
             trace=None if trace is None else self._note,
         )
+        if told:
+            self.checks.chronicle = Chronicle(self.world.loop.time)
+            faults.listener = self.checks.chronicle.fault
         self.stage = Stage(faults)
         self.ids: dict[str, UUID] = {}
         """What those who started sagas were told. It is their own, and outlives their processes."""
@@ -227,7 +232,7 @@ class History:
 
     async def _main(self) -> None:
         self._raise_curtain()
-        while self.world.loop.time() < STORM_SECONDS and not self._all_ended():
+        while self.world.loop.time() < STORM_SECONDS and not self._all_ended():  # noqa: ASYNC110  # in its own time
             await asyncio.sleep(LOOK_SECONDS)
         self._calm = True
         if isinstance(self.faults, DrawnFaults):
@@ -399,8 +404,13 @@ class History:
 
     def _send_person(self, fault: Fault) -> None:
         if not self._calm and fault.who in self.ids:
-            self.faults.met.append(fault)
-            self.world.loop.create_task(self._interfere(fault), name=f"person {fault.who}")
+            self.faults.meet(fault)
+
+            async def main(stop: asyncio.Event) -> bool:
+                await self._interfere(fault)
+                return True
+
+            self.world.supervise(f"person-{len(self.faults.met)}", main)
 
     async def _interfere(self, fault: Fault) -> None:
         operator = Operator(self.world.store, "eve")
@@ -473,9 +483,29 @@ class Errors(logging.Handler):
             self.records.append(f"{record.getMessage()}: {record.exc_info[1]!r}")
 
 
-def play(seed: int, *, sagas: int = SAGAS, faults: Sequence[Fault] | None = None, trace: list[str] | None = None) -> Report:
-    """Play the history of a seed: with the faults that it draws, or with these and no others."""
+def play(
+    seed: int,
+    *,
+    sagas: int = SAGAS,
+    faults: Sequence[Fault] | None = None,
+    keys: Collection[str] | None = None,
+    trace: list[str] | None = None,
+    told: bool = False,
+) -> Report:
+    """Play the history of a seed.
+
+    Args:
+        seed: decides everything that is not given.
+        sagas: how many there are.
+        faults: these and no others, instead of those that the seed draws.
+        keys: which of the sagas take part; all, if left out.
+        trace: is given a line for each step.
+        told: have the story told.
+    """
     setting = Setting.of(seed, sagas)
+    if keys is not None:
+        orders = [order for order in setting.orders if order.key in keys]
+        setting = Setting(**(setting.__dict__ | {"orders": orders}))
     given: Faults
     if faults is None:
         given = DrawnFaults(random.Random(f"{seed} faults"), setting.kinds, setting.interval)  # noqa: S311
@@ -488,7 +518,7 @@ def play(seed: int, *, sagas: int = SAGAS, faults: Sequence[Fault] | None = None
     log.addHandler(errors)
     log.setLevel(logging.ERROR)
     log.propagate = False
-    history = History(setting, given, trace=trace)
+    history = History(setting, given, trace=trace, told=told)
     try:
         problem = history.play()
         if problem is None and errors.records:
@@ -503,6 +533,8 @@ def play(seed: int, *, sagas: int = SAGAS, faults: Sequence[Fault] | None = None
             steps=history.world.loop.steps,
             seconds=history.world.loop.time(),
             problem=problem,
+            keys=[order.key for order in setting.orders],
+            story=str(history.checks.chronicle or ""),
         )
     finally:
         log.removeHandler(errors)
