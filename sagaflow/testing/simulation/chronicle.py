@@ -24,6 +24,7 @@ WORDS: dict[Kind, str] = {
     Kind.FAIL: "{what} {nth:g} of {who} fails before it has done anything",
     Kind.FAIL_AFTER: "{what} {nth:g} of {who} fails after it has done everything: what lies outside stays done",
     Kind.HANG: "{what} {nth:g} of {who} takes longer than anybody waits",
+    Kind.HANG_AFTER: "{what} {nth:g} of {who} does everything and then takes longer than anybody waits",
     Kind.GIVE_UP: "{what} {nth:g} of {who} fails and gives up",
     Kind.LATER: "{what} {nth:g} of {who} asks to be called again after {seconds:g} s",
     Kind.BUG: "{who} cannot make command {nth:g}",

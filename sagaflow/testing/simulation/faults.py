@@ -51,6 +51,8 @@ class Kind(StrEnum):
     """It takes longer than anybody waits."""
     GIVE_UP = "give-up"
     """An exception that the retry policy does not try again."""
+    HANG_AFTER = "hang-after"
+    """... after everything is done."""
     LATER = "later"
     """`RetryLater`."""
 
@@ -88,8 +90,20 @@ CALL: Final = (
     Kind.STOP_AFTER,
 )
 CARRY: Final = (Kind.TWICE, Kind.LATE, Kind.LOST)
-HANDLE: Final = (Kind.REFUSE, Kind.FAIL, Kind.FAIL_AFTER, Kind.HANG, Kind.GIVE_UP, Kind.LATER)
-HANDLE_UNDO: Final = (Kind.REFUSE, Kind.FAIL, Kind.FAIL_AFTER, Kind.HANG, Kind.GIVE_UP, Kind.LATER)
+HANDLE: Final = (
+    Kind.REFUSE,
+    Kind.FAIL,
+    Kind.FAIL_AFTER,
+    Kind.HANG,
+    Kind.HANG_AFTER,
+    Kind.GIVE_UP,
+    Kind.LATER,
+    Kind.CRASH_BEFORE,
+    Kind.CRASH_AFTER,
+    Kind.STOP_BEFORE,
+    Kind.STOP_AFTER,
+)
+HANDLE_UNDO: Final = HANDLE
 
 POINTS: Final[Mapping[str, tuple[Kind, ...]]] = {
     "store.write": CALL,

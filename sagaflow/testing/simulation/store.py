@@ -53,9 +53,15 @@ class StoreWitness(Protocol):
     def committed(self, before: SagaRecord | None, after: SagaRecord, journal: Sequence[JournalEntry]) -> None:
         """A saga was written."""
 
+    def taken_over(self, sagas: int) -> None:
+        """So many sagas of the dead are to be sent again."""
+
 
 class NoWitness:
     """Looks away."""
+
+    def taken_over(self, sagas: int) -> None:
+        """Nothing."""
 
     def committed(self, before: SagaRecord | None, after: SagaRecord, journal: Sequence[JournalEntry]) -> None:
         """Nothing."""
@@ -187,7 +193,9 @@ class SimulatedStore:
                 process for (of, process), until in self.tables.leases.items() if of == coordinator and until <= now
             }
             tx.dropped.extend((coordinator, process) for process in lapsed)
-            return await tx.orphan(coordinator, lapsed)
+            sagas = await tx.orphan(coordinator, lapsed)
+        self.witness.taken_over(sagas)
+        return sagas
 
     @asynccontextmanager
     async def _maintenance(self) -> AsyncIterator[SimulatedStoreTransaction]:

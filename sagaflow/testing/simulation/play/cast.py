@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -16,16 +15,11 @@ from sagaflow.core.plan import Operation, Plan, StepKind
 from sagaflow.definitions.participant import Participant, StepContext
 from sagaflow.definitions.retry import Retry
 from sagaflow.definitions.saga import Replies, Saga
-from sagaflow.errors import RetryLater, StepRejected
+from sagaflow.errors import StepRejected
 from sagaflow.testing.simulation.database import RowsTx
-from sagaflow.testing.simulation.faults import Fault, Faults, Kind
+from sagaflow.testing.simulation.faults import Faults
+from sagaflow.testing.simulation.handling import GaveUp, Mishaps
 from sagaflow.testing.simulation.processes import CURRENT
-
-LONG_SECONDS: Final = 1e6
-
-
-class GaveUp(Exception):
-    """What no retry policy of the play tries again."""
 
 
 class Bug(Exception):
@@ -70,6 +64,7 @@ class Stage:
     """What the handlers of one run share."""
 
     faults: Faults
+    mishaps: Mishaps
     bank: Bank = field(default_factory=Bank)
 
 
@@ -213,25 +208,9 @@ def _add_outside(participant: Participant[RowsTx], handler: str, *, undoable: bo
 async def _perform(
     participant: str, ctx: StepContext[RowsTx], operation: Operation, outside: Callable[[], None]
 ) -> str:
-    fault = STAGE.get().faults.at(f"handler.{operation}", participant)
-    if fault is not None and fault.kind is not Kind.FAIL_AFTER:
-        await _fail(fault)
-    outside()
-    ctx.tx.add(Effect(ctx.saga_id, ctx.step, operation))
-    if fault is not None:
-        await _fail(fault)
-    return f"{ctx.step} is done"
+    async def work() -> str:
+        outside()
+        ctx.tx.add(Effect(ctx.saga_id, ctx.step, operation))
+        return f"{ctx.step} is done"
 
-
-async def _fail(fault: Fault) -> None:
-    match fault.kind:
-        case Kind.REFUSE:
-            raise StepRejected("the seed says no")
-        case Kind.GIVE_UP:
-            raise GaveUp("the seed gives up")
-        case Kind.LATER:
-            raise RetryLater(fault.seconds)
-        case Kind.HANG:
-            await asyncio.sleep(LONG_SECONDS)
-        case _:
-            raise RuntimeError("the seed wants it to fail")
+    return await STAGE.get().mishaps.during(f"handler.{operation}", participant, work)

@@ -120,6 +120,11 @@ class Checks:
         self.expect(state == after.state, "I6", f"{name}: the journal sums up to {state}, stored is {after.state}")
         self.expect(not (after.state.ended and after.timers), "I7", f"{name} has ended, and its timers have not")
 
+    def taken_over(self, sagas: int) -> None:
+        """Take note that a lease has lapsed."""
+        if sagas:
+            self.met[coverage.TAKEN_OVER] += 1
+
     def _fold(self, plan: Plan, state: SagaState, entry: JournalEntry, name: str) -> SagaState:
         event = entry.event
         self._note_event(plan, state, event, entry)

@@ -28,7 +28,7 @@ from sagaflow.core.events import (
     Unserved,
 )
 from sagaflow.core.plan import Operation
-from sagaflow.core.state import Cause, OpStatus, SagaStatus
+from sagaflow.core.state import ENDED, Cause, OpStatus
 from sagaflow.testing.simulation.faults import POINTS, TIMED, Fault
 
 Met = Counter[str]
@@ -66,7 +66,7 @@ def _edges() -> Iterable[str]:
 
 _CHANGES: Final[dict[type[object], Sequence[OpStatus]]] = {
     Succeeded: _ACTIVE,
-    Refused: (OpStatus.SENT, OpStatus.WAITING),
+    Refused: (OpStatus.SENT,),
     Failed: (OpStatus.SENT,),
     Unserved: (OpStatus.SENT,),
     TimerFired: (OpStatus.SENT, OpStatus.WAITING, OpStatus.DEFERRED),
@@ -82,7 +82,7 @@ REQUIRED: Final = frozenset(
         *_edges(),
         f"{CommandFailed.__name__} of action that is SENT",
         f"{CommandDeferred.__name__} of action that is SENT",
-        *(f"ended {status}" for status in SagaStatus if status not in (SagaStatus.RUNNING, SagaStatus.COMPENSATING)),
+        *(f"ended {status}" for status in ENDED),
         *(f"because {cause}" for cause in Cause),
         DUPLICATE_AFTER_END,
         LATE_SUCCESS_AFTER_END,

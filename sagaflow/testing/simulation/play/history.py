@@ -29,6 +29,7 @@ from sagaflow.testing.simulation.faults import (
     Kind,
     draw_seconds,
 )
+from sagaflow.testing.simulation.handling import Mishaps
 from sagaflow.testing.simulation.loop import OutOfTime, Stalled
 from sagaflow.testing.simulation.play import coverage
 from sagaflow.testing.simulation.play.cast import (
@@ -202,7 +203,7 @@ class History:
         if told:
             self.checks.chronicle = Chronicle(self.world.loop.time)
             faults.listener = self.checks.chronicle.fault
-        self.stage = Stage(faults)
+        self.stage = Stage(faults, Mishaps(faults, self.world))
         self.ids: dict[str, UUID] = {}
         """What those who started sagas were told. It is their own, and outlives their processes."""
         self.outcomes: dict[str, SagaStatus] = {}
@@ -420,9 +421,13 @@ class History:
             if fault.kind is Kind.CANCEL:
                 await operator.cancel(saga_id, reason="the seed wants it undone")
             else:
-                await _one_of_all_verbs(operator, saga_id, chance)
+                await _one_of_all_verbs(operator, saga_id, chance, chance.choice(self._steps_of(saga_id)))
         except (SagaflowError, ValueError):
             return  # the saga is where this makes no sense, or the store is down
+
+    def _steps_of(self, saga_id: UUID) -> Sequence[str]:
+        record = self.world.store.tables.sagas[saga_id]
+        return [step.name for step in self.checks.plans[record.plan_hash].steps]
 
     async def _help_the_stuck(self) -> None:
         """What a person does in the end: try again what was stuck."""
