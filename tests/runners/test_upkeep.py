@@ -13,6 +13,7 @@ from sagaflow.testing.simulation.store import SimulatedStore
 
 async def test_an_upkeep_that_is_nudged_while_it_is_closed_stops() -> None:
     """`asyncio.wait_for` swallows a cancellation that comes at the same time as what it waits for (before 3.12)."""
+
     async def wake(due: Due) -> None:
         raise AssertionError("nothing is due")
 

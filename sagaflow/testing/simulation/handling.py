@@ -35,10 +35,12 @@ class Mishaps:
         self._faults = faults
         self._fate = fate
 
-    async def during(self, point: str, who: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Do some work, badly if it is so decided."""
+    async def during(self, point: str, who: str, work: Callable[[], Awaitable[T]], *, done_before: bool = False) -> T:
+        """Do some work, badly if it is so decided. What was `done_before` outside of all transactions is not refused:
+        who is asked again under the same key answers as the first time."""
         fault = self._faults.at(point, who)
-        if fault is not None and fault.kind not in AFTER:
+        refused = fault is not None and fault.kind is Kind.REFUSE
+        if fault is not None and fault.kind not in AFTER and not (refused and done_before):
             await self._befall(fault)
         result = await work()
         if fault is not None and fault.kind in AFTER:

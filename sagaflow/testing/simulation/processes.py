@@ -101,6 +101,11 @@ class Processes:
         self.alive: dict[str, Process] = {}
         loop.gate = self._may_run
 
+    @property
+    def any_paused(self) -> bool:
+        """Whether any of them stands still."""
+        return any(process.state is State.PAUSED for process in self.alive.values())
+
     def start(self, name: str, main: Callable[[], Coroutine[Any, Any, None]]) -> Process:
         """Begin a process of this name; there is none yet, or it has died."""
         number = self._lives[name] = self._lives.get(name, 0) + 1

@@ -194,8 +194,11 @@ def _add_inside(participant: Participant[RowsTx], handler: str, *, undoable: boo
 def _add_outside(participant: Participant[RowsTx], handler: str, *, undoable: bool) -> None:
     @participant.external_step(handler, retry=RETRY)
     async def action(command: str, ctx: StepContext[RowsTx]) -> str:
-        bank = STAGE.get().bank
-        return await _perform(participant.name, ctx, Operation.ACTION, lambda: bank.authorize(ctx.idempotency_key))
+        bank, key = STAGE.get().bank, ctx.idempotency_key
+        done_before = bank.entries.get(key, False)
+        return await _perform(
+            participant.name, ctx, Operation.ACTION, lambda: bank.authorize(key), done_before=done_before
+        )
 
     if undoable:
 
@@ -206,11 +209,16 @@ def _add_outside(participant: Participant[RowsTx], handler: str, *, undoable: bo
 
 
 async def _perform(
-    participant: str, ctx: StepContext[RowsTx], operation: Operation, outside: Callable[[], None]
+    participant: str,
+    ctx: StepContext[RowsTx],
+    operation: Operation,
+    outside: Callable[[], None],
+    *,
+    done_before: bool = False,
 ) -> str:
     async def work() -> str:
         outside()
         ctx.tx.add(Effect(ctx.saga_id, ctx.step, operation))
         return f"{ctx.step} is done"
 
-    return await STAGE.get().mishaps.during(f"handler.{operation}", participant, work)
+    return await STAGE.get().mishaps.during(f"handler.{operation}", participant, work, done_before=done_before)
