@@ -6,6 +6,7 @@ Adapters are imported by name: `sagaflow.adapters.postgres`, `.rabbitmq`, `.sqli
 """
 
 from sagaflow.core.plan import Budget as Budget
+from sagaflow.core.plan import OnStuck as OnStuck
 from sagaflow.core.plan import Operation as Operation
 from sagaflow.core.plan import Plan as Plan
 from sagaflow.core.plan import StepKind as StepKind
@@ -35,6 +36,16 @@ from sagaflow.runners.coordinator import Coordinator as Coordinator
 from sagaflow.runners.coordinator import Outcome as Outcome
 from sagaflow.runners.coordinator import Run as Run
 from sagaflow.runners.operator import Operator as Operator
+from sagaflow.runners.readiness import UndoReady as UndoReady
+from sagaflow.runners.repairs import Abandon as Abandon
+from sagaflow.runners.repairs import Cancel as Cancel
+from sagaflow.runners.repairs import GiveReply as GiveReply
+from sagaflow.runners.repairs import Prospect as Prospect
+from sagaflow.runners.repairs import Repaired as Repaired
+from sagaflow.runners.repairs import RepairFilter as RepairFilter
+from sagaflow.runners.repairs import RepairOutcome as RepairOutcome
+from sagaflow.runners.repairs import RetryStep as RetryStep
+from sagaflow.runners.repairs import SkipStep as SkipStep
 from sagaflow.runners.signals import until_stopped as until_stopped
 from sagaflow.runners.worker import Worker as Worker
 from sagaflow.runners.worker import serve as serve

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from sagaflow.adapters.parcels import pack
-from sagaflow.definitions.ports import Address, Delivery, Letter, QueueKind, Subscription
+from sagaflow.adapters.parcels import Parcel, pack
+from sagaflow.definitions.ports import Address, DeadDelivery, Delivery, Letter, QueueKind, Subscription
 from sagaflow.errors import Unavailable
 
 
@@ -60,9 +61,9 @@ class InProcessTransport:
             queue = self._queue(parcel.to)
             if parcel.to.kind is QueueKind.ANSWERS and not queue.is_consumed:
                 continue
-            queue.put(parcel.body)
+            queue.put(parcel)
             if self._chance.random() < self._duplicate:
-                queue.put(parcel.body)
+                queue.put(parcel)
         await asyncio.sleep(0)  # who publishes in a loop must not keep the others from running
 
     async def subscribe(self, address: Address, receive: Callable[[Delivery], None], *, prefetch: int) -> Subscription:
@@ -77,6 +78,22 @@ class InProcessTransport:
             raise ValueError(f"prefetch is {prefetch}; it must be 1 or more")
         return self._queue(address).subscribe(receive, prefetch)
 
+    async def subscribe_dead(
+        self, address: Address, receive: Callable[[DeadDelivery], None], *, prefetch: int
+    ) -> Subscription:
+        """Nothing ever comes: what has expired is dropped, and a message that kills who takes it dies with it.
+
+        Raises:
+            Unavailable: the transport is not entered.
+            ValueError: the address is for answers, or `prefetch` is less than 1.
+        """
+        self._check_entered()
+        if prefetch < 1:
+            raise ValueError(f"prefetch is {prefetch}; it must be 1 or more")
+        if address.kind is QueueKind.ANSWERS:
+            raise ValueError(f"nothing is kept of what goes to {address}")
+        return _Nothing()
+
     def _queue(self, address: Address) -> _Queue:
         if address not in self._queues:
             self._queues[address] = _Queue(self._shuffle, lasts=address.kind is not QueueKind.ANSWERS)
@@ -90,7 +107,13 @@ class InProcessTransport:
 @dataclass(frozen=True, slots=True)
 class _Body:
     content: bytes
+    expires_at: float
+    """By the clock of the event loop; infinity if it does not expire."""
     again: bool = False
+
+    @property
+    def has_expired(self) -> bool:
+        return self.expires_at <= _now()
 
 
 class _Queue:
@@ -108,8 +131,11 @@ class _Queue:
     def is_consumed(self) -> bool:
         return bool(self._consumers)
 
-    def put(self, content: bytes) -> None:
-        self._waiting.append(_Body(content))
+    def put(self, parcel: Parcel) -> None:
+        while self._waiting and self._waiting[0].has_expired:  # of a queue that nobody consumes, too
+            self._waiting.popleft()
+        lifetime = math.inf if parcel.expires_seconds is None else parcel.expires_seconds
+        self._waiting.append(_Body(parcel.body, _now() + lifetime))
         self.hand_out()
 
     def subscribe(self, receive: Callable[[Delivery], None], prefetch: int) -> _Consumer:
@@ -145,9 +171,13 @@ class _Queue:
         consumer = min(self._consumers, key=lambda each: each.load, default=None)
         if consumer is None or consumer.load >= 1 or not self._waiting:
             return
+        body = self._next()
+        if body.has_expired:
+            self.hand_out()
+            return
         self._consumers.remove(consumer)
         self._consumers.append(consumer)  # of those with the same load, the next one is next
-        delivery = consumer.deliver(self._next())
+        delivery = consumer.deliver(body)
         self.hand_out()  # first, for what `receive` raises goes to the event loop and must hold up nothing else
         consumer.receive(delivery)
 
@@ -158,7 +188,9 @@ class _Queue:
 
     def _take_back(self) -> None:
         for consumer in self._departed:
-            self._waiting.extendleft(_Body(delivery.body, again=True) for delivery in reversed(consumer.outstanding))
+            self._waiting.extendleft(
+                _Body(delivery.body, delivery.expires_at, again=True) for delivery in reversed(consumer.outstanding)
+            )
             consumer.outstanding.clear()
         self._departed.clear()
 
@@ -191,14 +223,26 @@ class _Consumer:
         self._queue.leave(self)
 
 
+class _Nothing:
+    """A subscription to what does not happen."""
+
+    async def cancel(self) -> None:
+        """Nothing is to be done."""
+
+
 class _Delivery:
     """A body that has arrived."""
 
     def __init__(self, consumer: _Consumer, body: _Body) -> None:
         self.body = body.content
+        self.expires_at = body.expires_at
         self.again = body.again
         self._consumer = consumer
 
     async def ack(self) -> None:
         """It is dealt with. Does nothing if it has been taken back: it will come again."""
         self._consumer.settle(self)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

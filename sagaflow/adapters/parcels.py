@@ -15,30 +15,40 @@ _COMMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """A body on its way: a JSON array of messages for one address."""
+    """A body on its way: a JSON array of messages for one address.
+
+    It is worth nothing after `expires_seconds`, if that is not None: the longest that any of its letters asks for.
+    """
 
     to: Address
     body: bytes
+    expires_seconds: float | None = None
 
 
 def pack(letters: Sequence[Letter]) -> list[Parcel]:
     """The letters as few parcels within the bounds, in their order for each address.
 
-    A message that is over the bound by itself travels alone; to refuse it is for who reads it.
+    Letters that expire travel apart from those that do not: in one body, those would live for ever or these would be
+    lost. A message that is over the bound by itself travels alone; to refuse it is for who reads it.
     """
-    by_address: dict[Address, list[bytes]] = {}
+    alike: dict[tuple[Address, bool], list[Letter]] = {}
     for letter in letters:
-        by_address.setdefault(letter.to, []).append(letter.message)
-    return [Parcel(to, join(some)) for to, messages in by_address.items() for some in _within_bounds(messages)]
+        alike.setdefault((letter.to, letter.expires_seconds is None), []).append(letter)
+    return [_parcel(some) for together in alike.values() for some in _within_bounds(together)]
 
 
-def _within_bounds(messages: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+def _parcel(letters: Sequence[Letter]) -> Parcel:
+    expiries = [letter.expires_seconds for letter in letters if letter.expires_seconds is not None]
+    return Parcel(letters[0].to, join([letter.message for letter in letters]), max(expiries, default=None))
+
+
+def _within_bounds(letters: Sequence[Letter]) -> Iterator[Sequence[Letter]]:
     begin, size = 0, _BRACKETS
-    for index, message in enumerate(messages):
-        added = len(message) + _COMMA
+    for index, letter in enumerate(letters):
+        added = len(letter.message) + _COMMA
         is_full = index - begin == BATCH_COUNT_MAX or size + added > BATCH_BYTES_MAX
         if is_full and index > begin:
-            yield messages[begin:index]
+            yield letters[begin:index]
             begin, size = index, _BRACKETS
         size += added
-    yield messages[begin:]
+    yield letters[begin:]

@@ -15,13 +15,15 @@ from typing import Final
 from cyclopts import App, CycloptsError, Group, MissingArgumentError
 from rich.console import Console
 
+from sagaflow.cli.check import check
 from sagaflow.cli.coordinator import coordinator
 from sagaflow.cli.db import sql, status, upgrade
 from sagaflow.cli.dead import dead
 from sagaflow.cli.demo import demo
+from sagaflow.cli.participants import participants
 from sagaflow.cli.sagas import list_sagas, show
 from sagaflow.cli.schemas import schemas
-from sagaflow.cli.steering import abandon, cancel, retry, skip
+from sagaflow.cli.steering import abandon, cancel, reply, retry, skip
 from sagaflow.errors import SagaflowError, Unavailable
 
 DISTRIBUTION: Final = "sagaflow-framework"
@@ -71,10 +73,13 @@ db.command(sql, sort_key=3)
 app.command(list_sagas, name="list", group=LOOK, sort_key=1)
 app.command(show, group=LOOK, sort_key=2)
 app.command(dead, group=LOOK, sort_key=3)
+app.command(participants, group=LOOK, sort_key=4)
+app.command(check, group=LOOK, sort_key=5)
 app.command(retry, group=STEER, sort_key=1)
-app.command(skip, group=STEER, sort_key=2)
-app.command(cancel, group=STEER, sort_key=3)
-app.command(abandon, group=STEER, sort_key=4)
+app.command(reply, group=STEER, sort_key=2)
+app.command(skip, group=STEER, sort_key=3)
+app.command(cancel, group=STEER, sort_key=4)
+app.command(abandon, group=STEER, sort_key=5)
 app.command(schemas, group=MORE)
 app["--help"].group = MORE
 app["--version"].group = MORE

@@ -16,6 +16,7 @@ from sagaflow.cli.servers import opened_store, transport_to
 from sagaflow.definitions.saga import Saga
 from sagaflow.errors import DefinitionError
 from sagaflow.runners.coordinator import Coordinator
+from sagaflow.runners.readiness import UndoReady
 from sagaflow.runners.signals import until_stopped
 
 log = logging.getLogger("sagaflow.cli")
@@ -36,6 +37,9 @@ async def coordinator(
     namespace: Annotated[str, Parameter(help="The first part of the names of all queues.")] = "sagaflow",
     poll_seconds: Annotated[float, Parameter(help="How often to look for what is due.")] = 0.5,
     lease_seconds: Annotated[float, Parameter(help="How soon others take over when this process dies.")] = 10.0,
+    undo_ready: Annotated[
+        UndoReady, Parameter(help="Before which steps it must be known that somebody serves the undos they may need.")
+    ] = UndoReady.BEFORE_PIVOT,
 ) -> None:
     """Run a coordinator until it is told to stop (SIGTERM, Ctrl-C). Run as many as you like."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -49,6 +53,7 @@ async def coordinator(
             name=name,
             poll_seconds=poll_seconds,
             lease_seconds=lease_seconds,
+            undo_ready=undo_ready,
         ) as running,
     ):
         log.info("coordinator %s runs %s", running.name, ", ".join(saga.name for saga in definitions))

@@ -16,13 +16,17 @@ from rich.table import Table
 FILE_WIDTH: Final = 160
 
 DATABASE_FORM: Final = "postgresql://user:password@host:5432/database or sqlite:///path"
+DATABASE_VARIABLE: Final = "SAGAFLOW_DATABASE"
 
 Database = Annotated[
-    str, Parameter(env_var="SAGAFLOW_DATABASE", show_env_var=True, help=f"Where the sagas are kept: {DATABASE_FORM}.")
+    str, Parameter(env_var=DATABASE_VARIABLE, show_env_var=True, help=f"Where the sagas are kept: {DATABASE_FORM}.")
 ]
 Reason = Annotated[str, Parameter(help="Why; it is written to the journal of the saga.")]
 Actor = Annotated[str | None, Parameter(help="In whose name; the user of this machine if left out.")]
-Step = Annotated[str | None, Parameter(help="Which step; the only one that is stuck if left out.")]
+Step = Annotated[
+    str | None,
+    Parameter(help="Which step, with its participant or without; the only one that is stuck if left out."),
+]
 Limit = Annotated[int, Parameter(validator=validators.Number(gte=1), help="How many at most.")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, for programs.")]
 

@@ -13,11 +13,12 @@ from rich.text import Text
 from sagaflow.cli.options import Database, Json, Limit, console, moment, new_table, print_json
 from sagaflow.cli.servers import opened_store
 from sagaflow.cli.timeline import timeline
+from sagaflow.core.plan import Operation
 from sagaflow.core.state import Cause, OpStatus, SagaStatus
 from sagaflow.definitions import ids
-from sagaflow.definitions.messages import printable
+from sagaflow.definitions.messages import ErrorInfo, printable
 from sagaflow.definitions.records import JournalEntry, SagaFilter, SagaRecord
-from sagaflow.runners.overviews import Overview, look_at, overview_of
+from sagaflow.runners.overviews import OperationOverview, Overview, Wait, look_at, overview_of, waits_of
 
 STATUS_STYLES: Final[Mapping[SagaStatus, str]] = {
     SagaStatus.RUNNING: "cyan",
@@ -33,6 +34,7 @@ OPERATION_STYLES: Final[Mapping[OpStatus, str]] = {
     OpStatus.SUCCEEDED: "green",
     OpStatus.REFUSED: "red",
     OpStatus.UNKNOWN: "yellow",
+    OpStatus.DEFERRED: "yellow",
     OpStatus.STUCK: "bold red",
 }
 
@@ -50,16 +52,22 @@ async def list_sagas(
     saga: Annotated[str | None, Parameter(help="Only sagas of this name.")] = None,
     status: Annotated[list[SagaStatus] | None, Parameter(negative="", help="Only with this status.")] = None,
     key: Annotated[str | None, Parameter(help="Only the one with this key.")] = None,
+    waiting: Annotated[
+        bool, Parameter(negative="", help="Only what nobody can do now, with the reason and since when.")
+    ] = False,
     limit: Limit = 20,
     json: Json = False,
 ) -> None:
     """List sagas, the latest first."""
     async with opened_store(database) as store:
-        matching = SagaFilter(saga=saga, statuses=frozenset(status or ()), key=key)
+        matching = SagaFilter(saga=saga, statuses=frozenset(status or ()), key=key, waiting=waiting)
         records = await store.list(matching, limit)
+        waits = await waits_of(store, records) if waiting else ()
     if json:
         for record in records:
-            print_json(_fields(record))
+            print_json(_fields(record) | ({"waiting": _waits(record, waits)} if waiting else {}))
+    elif waits:
+        _draw_waits(waits)
     elif records:
         _draw_list(records)
     else:
@@ -98,7 +106,8 @@ def _steps(overview: Overview) -> Sequence[Mapping[str, Any]]:
             "op": step.op,
             "status": step.status,
             "attempts": step.attempts,
-            "error": None if step.error is None else f"{step.error.type}: {step.error.message}",
+            "error": _error(step.error),
+            "next_at": step.next_at,
         }
         for step in overview.steps
     ]
@@ -136,6 +145,47 @@ def _draw_list(records: Sequence[SagaRecord]) -> None:
     console().print(table)
 
 
+def _waits(record: SagaRecord, waits: Sequence[Wait]) -> Sequence[Mapping[str, Any]]:
+    return [
+        {
+            "step": wait.step,
+            "op": wait.op,
+            "since": wait.since,
+            "next_at": wait.next_at,
+            "why": None if wait.error is None else wait.error.message,
+        }
+        for wait in waits
+        if wait.record.saga_id == record.saga_id
+    ]
+
+
+def _draw_waits(waits: Sequence[Wait]) -> None:
+    table = new_table("saga id", "saga", "key", "waits for", "since", "looked at next", "why")
+    table.columns[0].no_wrap = True
+    for wait in waits:
+        record = wait.record
+        table.add_row(
+            str(record.saga_id),
+            record.saga,
+            Text(printable(record.key)),
+            wait.step if wait.op is Operation.ACTION else f"undo {wait.step}",
+            moment(wait.since),
+            moment(wait.next_at),
+            Text("" if wait.error is None else printable(wait.error.message)),
+        )
+    console().print(table)
+
+
+def _error(error: ErrorInfo | None) -> str | None:
+    return None if error is None else f"{error.type}: {error.message}"
+
+
+def _status(step: OperationOverview) -> Text:
+    is_later = step.status in (OpStatus.WAITING, OpStatus.DEFERRED) and step.next_at is not None
+    words = f"{step.status}, next {moment(step.next_at)}" if is_later else step.status
+    return Text(words, style=OPERATION_STYLES.get(step.status, ""))
+
+
 def _duration(record: SagaRecord) -> str:
     if not record.state.ended or record.started_at is None or record.updated_at is None:
         return ""
@@ -163,9 +213,8 @@ def _facts(record: SagaRecord, overview: Overview) -> Table:
 def _operations(overview: Overview) -> Table:
     table = new_table("step", "operation", "status", "attempts", "last error")
     for step in overview.steps:
-        status = Text(step.status, style=OPERATION_STYLES.get(step.status, ""))
-        error = "" if step.error is None else printable(f"{step.error.type}: {step.error.message}")
-        table.add_row(step.step, step.op, status, str(step.attempts or ""), Text(error))
+        error = Text(printable(_error(step.error) or ""))
+        table.add_row(step.step, step.op, _status(step), str(step.attempts or ""), error)
     return table
 
 

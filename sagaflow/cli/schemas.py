@@ -12,16 +12,18 @@ from cyclopts import Parameter
 
 from sagaflow.definitions.messages import (
     WIRE_VERSION,
+    Announcement,
     Answer,
     CancelRequest,
     Command,
+    Inquiry,
     Notice,
     OutcomeRequest,
     Reply,
     StartRequest,
 )
 
-MESSAGES: Final = (Command, Reply, StartRequest, OutcomeRequest, CancelRequest, Answer, Notice)
+MESSAGES: Final = (Command, Reply, StartRequest, OutcomeRequest, CancelRequest, Answer, Notice, Inquiry, Announcement)
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 

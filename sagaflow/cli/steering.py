@@ -1,49 +1,151 @@
-"""What a person does about a saga: `sagaflow retry | skip | cancel | abandon SAGA_ID --reason TEXT`."""
+"""What a person does about sagas: `sagaflow retry | reply | skip | cancel | abandon SAGA_ID --reason TEXT`.
+
+With a filter in place of the id, the same is done to all that match, or shown if it is not confirmed.
+"""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import Annotated
 from uuid import UUID
 
+from cyclopts import Parameter
+
+from sagaflow.cli.many import EVERY, Which, say_wrong_usage, steer_many
 from sagaflow.cli.options import Actor, Database, Json, Reason, Step, print_json, this_user
 from sagaflow.cli.servers import opened_store
-from sagaflow.core.state import SagaStatus
+from sagaflow.definitions import payloads
+from sagaflow.definitions.limits import PAYLOAD_BYTES_MAX
+from sagaflow.definitions.payloads import NULL
 from sagaflow.runners.operator import Operator
+from sagaflow.runners.repairs import Abandon, Cancel, GiveReply, Repair, RetryStep, SkipStep
+
+JSON_FORM = "JSON, or @FILE with JSON in it"
 
 
 async def retry(
-    saga_id: UUID, /, *, reason: Reason, database: Database, step: Step = None, actor: Actor = None, json: Json = False
-) -> None:
+    saga_id: UUID | None = None,
+    /,
+    *,
+    reason: Reason,
+    database: Database,
+    step: Step = None,
+    input: Annotated[str | None, Parameter(help=f"What to send instead, from now on: {JSON_FORM}.")] = None,  # noqa: A002  # the name of the option
+    which: Which = EVERY,
+    actor: Actor = None,
+    json: Json = False,
+) -> int:
     """Try a stuck operation again, now and with a fresh budget of attempts."""
-    async with opened_store(database) as store:
-        _say(saga_id, await Operator(store, actor or this_user()).retry(saga_id, reason=reason, step=step), json)
+    repair = RetryStep() if input is None else RetryStep(_payload(input))
+    return await _steer("retry", repair, saga_id, which, step, reason, database, actor, json, input=input)
+
+
+async def reply(
+    saga_id: UUID | None = None,
+    /,
+    *,
+    succeeded: Annotated[bool, Parameter(negative="--refused", help="How it ended: it is done, or it is not.")],
+    reason: Reason,
+    database: Database,
+    step: Step = None,
+    result: Annotated[str | None, Parameter(help=f"What the action returned: {JSON_FORM}.")] = None,
+    which: Which = EVERY,
+    actor: Actor = None,
+    json: Json = False,
+) -> int:
+    """Say by hand how an operation ended. A step that is not done is undone all the same, in case it was."""
+    if result is not None and not succeeded:
+        return say_wrong_usage("only what succeeded has a --result")
+    repair = GiveReply(succeeded, NULL if result is None else _payload(result))
+    flag = "--succeeded" if succeeded else "--refused"
+    return await _steer(f"reply {flag}", repair, saga_id, which, step, reason, database, actor, json, result=result)
 
 
 async def skip(
-    saga_id: UUID, /, *, reason: Reason, database: Database, step: Step = None, actor: Actor = None, json: Json = False
-) -> None:
+    saga_id: UUID | None = None,
+    /,
+    *,
+    reason: Reason,
+    database: Database,
+    step: Step = None,
+    which: Which = EVERY,
+    actor: Actor = None,
+    json: Json = False,
+) -> int:
     """Go on as if a stuck operation were done: you have settled it by other means."""
-    async with opened_store(database) as store:
-        _say(saga_id, await Operator(store, actor or this_user()).skip(saga_id, reason=reason, step=step), json)
+    return await _steer("skip", SkipStep(), saga_id, which, step, reason, database, actor, json)
 
 
 async def cancel(
-    saga_id: UUID, /, *, reason: Reason, database: Database, actor: Actor = None, json: Json = False
-) -> None:
+    saga_id: UUID | None = None,
+    /,
+    *,
+    reason: Reason,
+    database: Database,
+    step: Step = None,
+    which: Which = EVERY,
+    actor: Actor = None,
+    json: Json = False,
+) -> int:
     """Have a saga undone, if it has not reached its point of no return."""
-    async with opened_store(database) as store:
-        _say(saga_id, await Operator(store, actor or this_user()).cancel(saga_id, reason=reason), json)
+    return await _steer("cancel", Cancel(), saga_id, which, step, reason, database, actor, json)
 
 
 async def abandon(
-    saga_id: UUID, /, *, reason: Reason, database: Database, actor: Actor = None, json: Json = False
-) -> None:
+    saga_id: UUID | None = None,
+    /,
+    *,
+    reason: Reason,
+    database: Database,
+    step: Step = None,
+    which: Which = EVERY,
+    actor: Actor = None,
+    json: Json = False,
+) -> int:
     """End a stuck saga as it stands. What it still owes stays in its record, and nobody will do it."""
+    return await _steer("abandon", Abandon(), saga_id, which, step, reason, database, actor, json)
+
+
+async def _steer(
+    verb: str,
+    repair: Repair,
+    saga_id: UUID | None,
+    which: Which,
+    step: str | None,
+    reason: str,
+    database: str,
+    actor: str | None,
+    json: bool,
+    **given: str | None,
+) -> int:
+    if saga_id is not None and which.restricts:
+        return say_wrong_usage("give the id of a saga or a filter, not both")
+    if saga_id is None and not which.restricts and step is None:
+        return say_wrong_usage("give the id of a saga, or say which ones: --stuck, --saga, --step, --error, ...")
+    if saga_id is not None and step is not None and isinstance(repair, Cancel | Abandon):
+        return say_wrong_usage(f"leave out --step: a saga is {repair.done} as a whole")
+    options = {"step": step, **given, "reason": reason, "actor": actor}
     async with opened_store(database) as store:
-        _say(saga_id, await Operator(store, actor or this_user()).abandon(saga_id, reason=reason), json)
-
-
-def _say(saga_id: UUID, status: SagaStatus, json: bool) -> None:
+        operator = Operator(store, actor or this_user())
+        if saga_id is None:
+            return await steer_many(operator, verb, repair, which, options, database, json)
+        status = await operator.repair(saga_id, repair, reason=reason, step=step)
     if json:
         print_json({"saga_id": saga_id, "status": status})
     else:
         print(f"saga {saga_id} is {status} now")
+    return 0
+
+
+def _payload(said: str) -> bytes:
+    """The JSON that was typed, or that is in the file that was named.
+
+    Raises:
+        PayloadError: it is none, or is over a limit.
+        OSError: the file cannot be read.
+    """
+    if not said.startswith("@"):
+        return payloads.of_json(os.fsencode(said))
+    with Path(said[1:]).open("rb") as file:
+        return payloads.of_json(file.read(PAYLOAD_BYTES_MAX + 1))

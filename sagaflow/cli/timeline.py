@@ -13,6 +13,7 @@ from sagaflow.core.events import (
     DeadlinePassed,
     Event,
     Failed,
+    OfAttempt,
     Refused,
     ReplyGiven,
     RetryRequested,
@@ -56,7 +57,13 @@ def _since(first: JournalEntry, entry: JournalEntry) -> str:
 
 
 def _what(entry: JournalEntry, before: Sequence[JournalEntry]) -> str:
-    what = _timer_words(entry.event, before) if isinstance(entry.event, TimerFired) else _words(entry.event)
+    match entry.event:
+        case TimerFired() as event:
+            what = _timer_words(event, before)
+        case CommandDeferred() as event if entry.error is not None:
+            what = f"{_operation(event.step, event.operation)} is held up"
+        case event:
+            what = _words(event)
     return what if entry.ignored is None else f"{what}; nothing changes: {entry.ignored}"
 
 
@@ -71,12 +78,19 @@ def _timer_words(event: TimerFired, before: Sequence[JournalEntry]) -> str:
     """A timer runs for an answer, or for the pause after a failure; what came before tells which."""
     attempt = (event.step, event.operation, event.round, event.attempt)
     was_answered = any(
-        isinstance(entry.event, Failed | Unserved | CommandDeferred)
+        isinstance(entry.event, Failed | Unserved)
         and (entry.event.step, entry.event.operation, entry.event.round, entry.event.attempt) == attempt
         for entry in before
     )
     operation = _attempt(event.step, event.operation, event.attempt)
+    of_operation = [entry.event for entry in before if _is_of(entry.event, event)]
+    if of_operation and isinstance(of_operation[-1], CommandDeferred):
+        return f"the pause before {operation} is over"
     return f"the pause after {operation} is over" if was_answered else f"{operation} was not answered in time"
+
+
+def _is_of(event: Event, timer: TimerFired) -> bool:
+    return isinstance(event, OfAttempt) and (event.step, event.operation) == (timer.step, timer.operation)
 
 
 def _words(event: Event) -> str:
@@ -92,9 +106,13 @@ def _words(event: Event) -> str:
         case CommandFailed():
             return f"the saga's own code could not make the command for {event.step}"
         case CommandDeferred():
-            return f"this coordinator has no code to make the command for {event.step}"
+            return f"the command for {event.step} cannot be made here now"
+        case RetryRequested(other_input=True):
+            return f"{_operation(event.step, event.operation)} retried by hand with other input"
         case ReplyGiven():
-            return f"{_operation(event.step, event.operation)} {'done' if event.succeeded else 'refused'}, said by hand"
+            return (
+                f"{_operation(event.step, event.operation)} {'done' if event.succeeded else 'not done'}, said by hand"
+            )
         case Failed(retry_after_seconds=None):
             return f"{_attempt(event.step, event.operation, event.attempt)} failed for good"
         case Failed():

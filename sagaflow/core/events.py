@@ -58,7 +58,7 @@ class CommandFailed(_OfAttempt):
 
 @dataclass(frozen=True, slots=True)
 class CommandDeferred(_OfAttempt):
-    """This coordinator has no code to make the command, another may. The command was not sent."""
+    """The command was not sent yet: this coordinator has no code to make it, another may; or it holds the step up."""
 
     retry_after_seconds: float
 
@@ -75,15 +75,17 @@ class CancelRequested:
 
 @dataclass(frozen=True, slots=True)
 class RetryRequested:
-    """A person wants an operation tried again, now, with a fresh budget."""
+    """A person wants an operation tried again, now, with a fresh budget; with other input, if it is stuck."""
 
     step: str
     operation: Operation
+    other_input: bool = False
+    """Whether the participant is sent something else from now on; what, is kept beside the journal."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyGiven:
-    """A person knows the outcome of an operation that is open: done, or (actions only) definitely not."""
+    """A person knows the outcome of an operation that is open: done, or (actions only) not done."""
 
     step: str
     operation: Operation

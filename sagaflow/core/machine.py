@@ -29,17 +29,21 @@ The *pivot* is the point of no return. Before its command is sent, a cancel or t
 round; after that only its own refusal does. A pivot whose outcome stays unknown is neither undone nor
 passed: it is stuck.
 
+A person's word is weaker than the participant's: "it did not happen" leaves a step that can be undone
+unknown, so that its undo is sent, finds nothing, and fences off a command that may still be under way.
+
 *Stuck* is an operation that cannot go on by itself: a pivot or retriable action, or a compensation, that
 used up its attempts or was refused where no is no answer; or a command that the saga's own code failed to
-make. Others that do not depend on it go on. A late success unsticks it, otherwise a person does: retry,
-give the reply, skip, cancel, or abandon.
+make. Others that do not depend on it go on; in a rollback the plan may say instead that all others wait, or
+that none does. A late success unsticks it, otherwise a person does: retry, give the reply, skip, cancel, or
+abandon.
 
 Numbers: an operation is sent in attempts, counted from 1 within a round; a person's retry opens a new
 round. An answer to any earlier attempt that says *succeeded* counts, since all attempts of an operation
 are one effect at the participant. A refusal counts within its round. Everything else counts only for the
 attempt that is under way. Nothing is sent more often than the budget of its step allows in a round,
-except that an attempt nobody served is made again under its old number. A saga that has ended has no
-timers any more.
+except that an attempt nobody served is made again under its old number, after a delay that grows each time:
+however long it waits, its history stays short. A saga that has ended has no timers any more.
 """
 
 from __future__ import annotations
@@ -74,7 +78,7 @@ from sagaflow.core.events import (
     TimerFired,
     Unserved,
 )
-from sagaflow.core.plan import Operation, Plan, StepKind
+from sagaflow.core.plan import OnStuck, Operation, Plan, StepKind
 from sagaflow.core.state import (
     DONE,
     OPEN,
@@ -91,6 +95,12 @@ COMPENSATION = Operation.COMPENSATION
 
 _TIMED = frozenset({OpStatus.SENT, OpStatus.WAITING, OpStatus.DEFERRED})
 """What a timer is running for."""
+
+DEFERRAL_GROWTH = 4
+DEFERRALS_COUNTED_MAX = 4
+DEFERRAL_SECONDS_MAX = 300.0
+"""Each deferral in a row is four times as long as the one before, up to 256 times the first and to five minutes;
+never shorter than was asked for."""
 
 
 def advance(plan: Plan, state: SagaState, event: Event) -> tuple[SagaState, tuple[Effect, ...]]:
@@ -194,16 +204,19 @@ class _Turn:
         self._start_timer(place, operation, seconds)
 
     def _defer(self, place: int, operation: Operation, op: OpState, seconds: float) -> None:
-        self._put(place, operation, replace(op, status=OpStatus.DEFERRED))
-        self._start_timer(place, operation, seconds)
+        counted = min(op.deferrals + 1, DEFERRALS_COUNTED_MAX)
+        self._put(place, operation, replace(op, status=OpStatus.DEFERRED, deferrals=counted))
+        grown = min(seconds * DEFERRAL_GROWTH**op.deferrals, DEFERRAL_SECONDS_MAX)
+        self._start_timer(place, operation, max(seconds, grown))
 
     def _timer_fired(self, place: int, operation: Operation, op: OpState) -> IgnoredBecause | None:
         match op.status:
             case OpStatus.SENT if self._used_up(place, operation, op):
                 self._exhausted(place, operation, op)
-            case OpStatus.DEFERRED if op.again:
-                self._send(place, operation, op.round, op.attempt, again=True)
-            case OpStatus.SENT | OpStatus.WAITING | OpStatus.DEFERRED:
+            case OpStatus.DEFERRED:
+                attempt = op.attempt if op.again else op.attempt + 1
+                self._send(place, operation, op.round, attempt, again=op.again, deferrals=op.deferrals)
+            case OpStatus.SENT | OpStatus.WAITING:
                 self._send(place, operation, op.round, op.attempt + 1)
             case _:
                 return IgnoredBecause.LATE
@@ -235,12 +248,13 @@ class _Turn:
         match event:
             case RetryRequested() if op.status is OpStatus.STUCK:
                 self._send(place, operation, max(op.round, 1) if _never_begun(op) else op.round + 1, 1)
-            case RetryRequested() if op.status is not OpStatus.SENT:
+            case RetryRequested(other_input=False) if op.status is not OpStatus.SENT:
                 return self._timer_fired(place, operation, op)
             case ReplyGiven(succeeded=True):
                 self._put(place, operation, replace(op, status=OpStatus.SUCCEEDED))
             case ReplyGiven() if operation is ACTION and kind is not StepKind.RETRIABLE:
-                self._put(place, operation, replace(op, status=OpStatus.REFUSED))
+                if kind is StepKind.PIVOT:  # nothing could undo it, so the person's word has to do
+                    self._put(place, operation, replace(op, status=OpStatus.REFUSED))
                 self._roll_back(Cause.REFUSED)
             case SkipRequested() if op.status is OpStatus.STUCK and not (
                 operation is ACTION and kind is StepKind.PIVOT
@@ -281,7 +295,17 @@ class _Turn:
         return all(self.steps[before].action.status in DONE for before in self.plan.before[place])
 
     def _compensation_possible(self, place: int) -> bool:
-        return self._owed(place) and not any(self._owed(later) for later in self.plan.behind[place])
+        if not self._owed(place) or (self.plan.on_stuck is OnStuck.HALT and self._undo_is_stuck()):
+            return False
+        return not any(self._is_waited_for(later) for later in self.plan.behind[place])
+
+    def _is_waited_for(self, later: int) -> bool:
+        """Whether the steps before this one are undone only after it."""
+        passes = self.plan.on_stuck is OnStuck.CONTINUE_OTHERS
+        return self._owed(later) and not (passes and self.steps[later].compensation.status is OpStatus.STUCK)
+
+    def _undo_is_stuck(self) -> bool:
+        return any(step.compensation.status is OpStatus.STUCK for step in self.steps)
 
     def _owed(self, place: int) -> bool:
         """Whether the step is still to be undone."""
@@ -316,8 +340,17 @@ class _Turn:
             self.effects.append(StopTimer(self.plan.steps[place].name, operation))
         self.steps[place] = replace(before, action=op) if operation is ACTION else replace(before, compensation=op)
 
-    def _send(self, place: int, operation: Operation, round_: int, attempt: int, *, again: bool = False) -> None:
-        self._put(place, operation, OpState(OpStatus.SENT, round_, attempt, again))
+    def _send(
+        self,
+        place: int,
+        operation: Operation,
+        round_: int,
+        attempt: int,
+        *,
+        again: bool = False,
+        deferrals: int = 0,
+    ) -> None:
+        self._put(place, operation, OpState(OpStatus.SENT, round_, attempt, again, deferrals))
         step = self.plan.steps[place]
         self.effects.append(SendCommand(step.name, operation, round_, attempt))
         self._start_timer(place, operation, step.budget(operation).timeout_seconds)
@@ -329,6 +362,11 @@ class _Turn:
 
     def _used_up(self, place: int, operation: Operation, op: OpState) -> bool:
         return op.attempt >= self.plan.steps[place].budget(operation).attempts
+
+
+def can_turn_round(plan: Plan, state: SagaState) -> bool:
+    """Whether a cancel or the deadline would still have the saga undone."""
+    return state.cause is None and (plan.pivot is None or _never_begun(state.steps[plan.pivot].action))
 
 
 def _never_asked(op: OpState, event: OfAttempt) -> bool:

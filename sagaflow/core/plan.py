@@ -28,6 +28,17 @@ class StepKind(StrEnum):
     """It must succeed in the end, and is tried until it does. Comes after the pivot."""
 
 
+class OnStuck(StrEnum):
+    """What the rollback of a saga does while one of its compensations is stuck."""
+
+    HALT = "halt"
+    """Nothing more is undone until a person has settled it."""
+    KEEP_ORDER = "keep_order"
+    """What has to be undone after it waits; what does not depend on it is undone meanwhile."""
+    CONTINUE_OTHERS = "continue_others"
+    """All others are undone meanwhile, also those that should have waited for it."""
+
+
 class Operation(StrEnum):
     """The two things that a participant can be asked to do for a step."""
 
@@ -55,7 +66,8 @@ DEFAULT_BUDGET: Mapping[StepKind, Budget] = {
 }
 """The budget of an action, by kind: what can be undone gives up early, what must succeed does not."""
 
-DEFAULT_COMPENSATION_BUDGET = Budget(timeout_seconds=60.0, attempts=20)
+DEFAULT_COMPENSATION_BUDGET = Budget(timeout_seconds=60.0, attempts=50)
+"""What has to be undone is tried longest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +103,7 @@ class Plan:
     version: int
     steps: tuple[PlannedStep, ...]
     deadline_seconds: float | None = None
+    on_stuck: OnStuck = OnStuck.KEEP_ORDER
 
     def __post_init__(self) -> None:
         _check(self)
@@ -122,7 +135,11 @@ class Plan:
     @cached_property
     def hash(self) -> str:
         """A stable hash of all that decides how the saga moves (64 hexadecimal digits). A run is pinned to it."""
-        return _digest(asdict(self))
+        fields = asdict(self)
+        for name, default in _LATER_FIELDS.items():
+            if fields[name] == default:
+                del fields[name]
+        return _digest(fields)
 
     @cached_property
     def shape(self) -> str:
@@ -132,6 +149,11 @@ class Plan:
         """
         steps = [(step.name, step.participant, step.handler, step.kind, step.after) for step in self.steps]
         return _digest([self.saga, self.version, steps])
+
+
+_LATER_FIELDS: Mapping[str, object] = {"on_stuck": OnStuck.KEEP_ORDER}
+"""Fields that plans have not had from the beginning. At its default, such a field is left out of the hash, so that a
+plan which was stored before still has the hash under which it was stored."""
 
 
 def _digest(value: object) -> str:

@@ -84,6 +84,8 @@ class OpState:
     attempt: int = 0
     again: bool = False
     """Nobody served this attempt when it was made before; it is made again under its number."""
+    deferrals: int = 0
+    """How often in a row it was deferred, as far as the delay still grows with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,17 @@ PAYLOAD_DEPTH_MAX: Final = DEPTH_MAX - 1
 ERROR_MESSAGE_LENGTH_MAX: Final = 1_000
 ERROR_TRACEBACK_LENGTH_MAX: Final = 4_000
 
+HOST_LENGTH_MAX: Final = 255
+"""What a process of a participant calls itself."""
+
+TRACEPARENT_LENGTH: Final = 55
+
+ADDRESS_LENGTH_MAX: Final = 200
+"""The name of the answers queue of who asks, and the name in which is asked."""
+
+BODY_MESSAGES_MAX: Final = BATCH_BYTES_MAX // 64
+"""Elements in a body that is read at all: no message is as short as 64 bytes."""
+
 RETRY_AFTER_SECONDS_MAX: Final = 24 * 3600.0
 """The longest delay before another attempt."""
 
@@ -36,3 +47,6 @@ KEY_LENGTH_MAX: Final = 200
 
 REASON_LENGTH_MAX: Final = 1_000
 """The reason that a person gives, or for which a message is put aside."""
+
+ANNOUNCED_REASON_LENGTH_MAX: Final = 100
+"""Why a step needs no compensation, in an announcement that would be too large otherwise."""

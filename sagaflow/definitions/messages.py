@@ -10,7 +10,7 @@ import re
 import traceback
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -19,9 +19,11 @@ from sagaflow.core.plan import Operation
 from sagaflow.core.state import SagaStatus
 from sagaflow.definitions.limits import (
     BATCH_BYTES_MAX,
+    BODY_MESSAGES_MAX,
     DEPTH_MAX,
     ERROR_MESSAGE_LENGTH_MAX,
     ERROR_TRACEBACK_LENGTH_MAX,
+    HOST_LENGTH_MAX,
     MESSAGE_BYTES_MAX,
     REASON_LENGTH_MAX,
 )
@@ -53,6 +55,14 @@ class ErrorInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             _sendable(text)[-ERROR_TRACEBACK_LENGTH_MAX:],
         )
 
+    def bounded(self) -> ErrorInfo:
+        """The same, cut to the bounds: others may not keep them."""
+        return ErrorInfo(
+            self.type[:ERROR_MESSAGE_LENGTH_MAX],
+            self.message[:ERROR_MESSAGE_LENGTH_MAX],
+            self.traceback[-ERROR_TRACEBACK_LENGTH_MAX:],
+        )
+
 
 def _message_of(error: BaseException) -> str:
     try:
@@ -82,9 +92,14 @@ class Command(Envelope, frozen=True, kw_only=True, tag="command"):
     reply_to: str
     """The name of the coordinator whose queue takes the reply."""
     budget_seconds: float
-    """How long the coordinator waits for the reply."""
+    """How much longer the coordinator waits for the reply, as of when it was sent."""
     traceparent: str
     payload: msgspec.Raw
+
+    @property
+    def expires_seconds(self) -> float | None:
+        """After how long in its queue nobody wants it any more. A compensation is owed, however late."""
+        return self.budget_seconds if self.operation is Operation.ACTION else None
 
 
 class ReplyOutcome(StrEnum):
@@ -117,6 +132,8 @@ class Reply(Envelope, frozen=True, kw_only=True, tag="reply"):
     result: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(NULL))
     error: ErrorInfo | None = None
     retry_after_seconds: float | None = None
+    done_in_round: int | None = None
+    """The round in which it was done, if that was an earlier one; its command then is what counts."""
 
 
 class StartRequest(Envelope, frozen=True, kw_only=True, tag="start"):
@@ -178,7 +195,49 @@ class Notice(Envelope, frozen=True, kw_only=True, tag="notice"):
     status: SagaStatus
 
 
-Message = Command | Reply | Request | Answer | Notice
+class Inquiry(Envelope, frozen=True, kw_only=True, tag="inquiry"):
+    """A coordinator asks a participant what it serves.
+
+    Only a process that takes compensations answers, so an answer says that undos are done, if they are served.
+    """
+
+    reply_to: str
+    """The name of the answers queue of the process that asks."""
+
+
+class AnnouncedStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One step that a participant serves."""
+
+    name: str
+    """The handler of commands for it."""
+    external: bool = False
+    """Its effect lies outside the participant's database."""
+    has_compensation: bool
+    no_compensation: str | None = None
+    """Why there is nothing to undo, if that was said."""
+    command_schema: dict[str, Any] | None = None
+    """The JSON Schema of its command; null: it has none, or is left out for its size."""
+    result_schema: dict[str, Any] | None = None
+    """... and of its result."""
+
+    @property
+    def can_be_undone(self) -> bool:
+        """Whether its compensation is served, or there is nothing to undo."""
+        return self.has_compensation or self.no_compensation is not None
+
+
+class Announcement(Envelope, frozen=True, kw_only=True, tag="announcement"):
+    """A process of a participant says what it serves."""
+
+    participant: str
+    host: Annotated[str, msgspec.Meta(pattern="^[ -~]+$", max_length=HOST_LENGTH_MAX)]
+    """The name of the process, in printable ASCII."""
+    hash: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    """The same for processes that serve the same. It covers all schemas, those left out too."""
+    steps: tuple[AnnouncedStep, ...]
+
+
+Message = Command | Reply | Request | Answer | Notice | Inquiry | Announcement
 
 M = TypeVar("M", bound=Message)
 
@@ -233,6 +292,8 @@ class Reader(Generic[M]):
             elements = self._elements.decode(body)
         except _NOT_DECODABLE as error:
             return [_unreadable(body, f"the body is not a JSON array: {error}")]
+        if len(elements) > BODY_MESSAGES_MAX:
+            return [_unreadable(body, f"the body has {len(elements)} elements, the limit is {BODY_MESSAGES_MAX}")]
         return [self._read_one(element) for element in elements]
 
     def _read_one(self, element: msgspec.Raw) -> M | Unreadable:

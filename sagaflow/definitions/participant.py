@@ -11,9 +11,9 @@ from uuid import UUID
 
 import msgspec
 
-from sagaflow.core.plan import is_name
+from sagaflow.core.plan import Operation, is_name
 from sagaflow.definitions.payloads import PayloadType
-from sagaflow.definitions.retry import DEFAULT_RETRY, Retry
+from sagaflow.definitions.retry import DEFAULT_COMPENSATION_RETRY, DEFAULT_RETRY, Retry
 from sagaflow.errors import DefinitionError
 
 Tx = TypeVar("Tx")
@@ -27,17 +27,30 @@ class StepContext(Generic[Tx]):
     """What a handler may want to know beyond its command.
 
     `tx` is the service's own database with the transaction of this step open: what is written through it
-    is committed together with the barrier and the reply, or not at all. `idempotency_key` is the same for
-    all attempts of a step and for its compensation: give it to systems outside the transaction.
+    is committed together with the barrier and the reply, or not at all. `budget_seconds` is how long the handler
+    may take, counted from its call; then it is cut off, and rolled back. Bound calls with it.
     """
 
     tx: Tx
     saga: str
     saga_id: UUID
     step: str
-    attempt: int
-    idempotency_key: str
-    traceparent: str
+    attempt: int = 1
+    traceparent: str = ""
+    operation: Operation = Operation.ACTION
+    budget_seconds: float = 30.0
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for all attempts of this operation, and no other's: give it to systems outside the
+        transaction, so that they know a repetition when they see one."""
+        return self.action_key if self.operation is Operation.ACTION else f"{self.action_key}/undo"
+
+    @property
+    def action_key(self) -> str:
+        """The idempotency key of the action. To a compensation it names what is to be undone, also when what
+        the action returned is not known."""
+        return f"{self.saga_id}/{self.step}"
 
 
 class Handler:
@@ -88,6 +101,7 @@ class ParticipantStep(Generic[Tx, C, R, P]):
         self.result_type: PayloadType[R] = PayloadType(types.result)
         self.action = Handler(function, takes_result=False, takes_context=types.takes_context)
         self.undo: Handler | None = None
+        self.undo_retry = DEFAULT_COMPENSATION_RETRY
         _expect(types.extra == 0, f"{participant}.{name}: the action takes its command and, if it likes, a StepContext")
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
@@ -113,16 +127,25 @@ class ParticipantStep(Generic[Tx, C, R, P]):
     def compensation(
         self, function: Callable[[C], Coroutine[Any, Any, None]]
     ) -> Callable[[C], Coroutine[Any, Any, None]]: ...
-    def compensation(self, function: Any) -> Any:
+    @overload
+    def compensation(self, *, retry: Retry) -> _CompensationDecorator[Tx, C, R]: ...
+    def compensation(self, function: Any = None, *, retry: Retry = DEFAULT_COMPENSATION_RETRY) -> Any:
         """Say how the step is undone: given the command and, if it likes, what the action returned, and the
         context. It is called only if the action has committed, and exactly once to the end.
+
+        Args:
+            function: the compensation.
+            retry: when a failed attempt is made again; `@reserve.compensation(retry=Retry(...))`. Left out, every
+                exception is retried, with a random delay that grows to a minute.
 
         Raises:
             DefinitionError: the step has a compensation already, or the function cannot be one.
         """
-        return self._undone_by(function)
+        return self._undone_by(function, retry)
 
-    def _undone_by(self, function: Any) -> Any:
+    def _undone_by(self, function: Any, retry: Retry) -> Any:
+        if function is None:
+            return _CompensationDecorator[Tx, C, R](self, retry)
         where = f"{self.participant}.{self.name}"
         _expect(self.undo is None, f"{where}: it has a compensation already")
         _expect(self.no_compensation is None, f"{where}: it says that it needs no compensation, and has one")
@@ -135,7 +158,12 @@ class ParticipantStep(Generic[Tx, C, R, P]):
                 "compensation take `Result | None`",
             )
         self.undo = Handler(function, takes_result=types.extra == 1, takes_context=types.takes_context)
+        self.undo_retry = retry
         return function
+
+    def retry_of(self, operation: Operation) -> Retry:
+        """When a failed attempt of one of the two operations is made again."""
+        return self.retry if operation is Operation.ACTION else self.undo_retry
 
 
 class ExternalStep(ParticipantStep[Tx, C, R, P]):
@@ -159,10 +187,40 @@ class ExternalStep(ParticipantStep[Tx, C, R, P]):
     def compensation(
         self, function: Callable[[C], Coroutine[Any, Any, None]]
     ) -> Callable[[C], Coroutine[Any, Any, None]]: ...
-    def compensation(self, function: Any) -> Any:
+    @overload
+    def compensation(self, *, retry: Retry) -> _CompensationDecorator[Tx, C, R | None]: ...
+    def compensation(self, function: Any = None, *, retry: Retry = DEFAULT_COMPENSATION_RETRY) -> Any:
         """Say how the step is undone. It is called whenever the action may have happened; the result is None
-        if it is not known, and the context's idempotency key is the action's own."""
-        return self._undone_by(function)
+        if it is not known, and the context's `action_key` is what the action was known by. Arguments as for
+        a step of the other kind."""
+        return self._undone_by(function, retry)
+
+
+class _CompensationDecorator(Generic[Tx, C, R]):
+    """`@step.compensation(retry=...)`. `R` is what the compensation is told of the action's result."""
+
+    def __init__(self, step: ParticipantStep[Any, Any, Any, ...], retry: Retry) -> None:
+        self._step = step
+        self._retry = retry
+
+    @overload
+    def __call__(
+        self, function: Callable[[C, R, StepContext[Tx]], Coroutine[Any, Any, None]]
+    ) -> Callable[[C, R, StepContext[Tx]], Coroutine[Any, Any, None]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[C, R], Coroutine[Any, Any, None]]
+    ) -> Callable[[C, R], Coroutine[Any, Any, None]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[C, StepContext[Tx]], Coroutine[Any, Any, None]]
+    ) -> Callable[[C, StepContext[Tx]], Coroutine[Any, Any, None]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[C], Coroutine[Any, Any, None]]
+    ) -> Callable[[C], Coroutine[Any, Any, None]]: ...
+    def __call__(self, function: Any) -> Any:
+        return self._step._undone_by(function, self._retry)
 
 
 class _StepDecorator(Generic[Tx]):
@@ -231,7 +289,8 @@ class Participant(Generic[Tx]):
 
         Args:
             name: the part of the address behind the participant's name.
-            retry: when a failed attempt is made again.
+            retry: when a failed attempt is made again. Left out, every exception is retried, with a random delay
+                that grows to 30 s. How often is bounded by the saga's step (`attempts`).
             no_compensation: the reason, if there is nothing to undo (a step that only reads, say). A step
                 without a compensation and without a reason can only stand behind the pivot.
         """

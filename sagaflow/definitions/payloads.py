@@ -65,13 +65,34 @@ def encode(value: object) -> bytes:
     except (TypeError, ValueError, NotImplementedError, RecursionError) as error:
         raise PayloadError(f"a {type(value).__qualname__} cannot be sent: {error}") from error
     if len(encoded) > PAYLOAD_BYTES_MAX:
-        raise PayloadError(
-            f"a {type(value).__qualname__} of {len(encoded)} bytes is over the limit of {PAYLOAD_BYTES_MAX}; "
-            "keep the bulk elsewhere and send where it is"
-        )
+        raise PayloadError(_too_long(type(value).__qualname__, len(encoded)))
     if is_too_deep(encoded, PAYLOAD_DEPTH_MAX):
         raise PayloadError(f"a {type(value).__qualname__} is nested more than {PAYLOAD_DEPTH_MAX} deep; flatten it")
     return encoded
+
+
+def _too_long(what: str, size: int) -> str:
+    return (
+        f"a {what} of {size} bytes is over the limit of {PAYLOAD_BYTES_MAX}; "
+        "keep the bulk elsewhere and send where it is"
+    )
+
+
+def of_json(text: bytes) -> bytes:
+    """A payload from JSON that a person has written; nothing of it is changed but the space between.
+
+    Raises:
+        PayloadError: it is no JSON, or is over the limit of size or depth.
+    """
+    if len(text) > PAYLOAD_BYTES_MAX:
+        raise PayloadError(f"JSON of more than {PAYLOAD_BYTES_MAX} bytes is over the limit; send where the bulk is")
+    if is_too_deep(text, PAYLOAD_DEPTH_MAX):
+        raise PayloadError(f"the JSON is nested more than {PAYLOAD_DEPTH_MAX} deep; flatten it")
+    try:
+        msgspec.json.decode(text)
+        return msgspec.json.format(text, indent=-1)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise PayloadError(f"this is no JSON: {error}; text needs quotes of its own, as in '\"text\"'") from error
 
 
 class PayloadType(Generic[T]):
@@ -83,6 +104,7 @@ class PayloadType(Generic[T]):
 
     def __init__(self, declared: type[T]) -> None:
         self.declared = declared
+        self._name = getattr(declared, "__qualname__", repr(declared))
         try:
             self._decoder = msgspec.json.Decoder(declared, dec_hook=_decode_foreign)
             is_foreign = isinstance(type_info(declared), CustomType)
@@ -98,13 +120,31 @@ class PayloadType(Generic[T]):
         """The value.
 
         Raises:
-            PayloadError: it is not of the declared type.
+            PayloadError: it is not of the declared type, or is over the limit of size.
         """
+        size = memoryview(encoded).nbytes
+        if size > PAYLOAD_BYTES_MAX:
+            raise PayloadError(_too_long(self._name, size))
         try:
             return self._decoder.decode(encoded)
         except (msgspec.DecodeError, ValueError, NotImplementedError, RecursionError) as error:
-            name = getattr(self.declared, "__qualname__", repr(self.declared))
-            raise PayloadError(f"the payload is not a {name}: {error}") from error
+            raise PayloadError(f"the payload is not a {self._name}: {error}") from error
+
+    def schema(self) -> dict[str, Any] | None:
+        """The JSON Schema of the type, as far as it has one."""
+        foreign: dict[str, Any] = {}
+
+        def of_foreign(declared: Any) -> dict[str, Any]:
+            schema: dict[str, Any] = declared.model_json_schema()
+            foreign.update(schema.pop("$defs", {}))
+            return schema
+
+        try:
+            schema = msgspec.json.schema(self.declared, schema_hook=of_foreign)
+        except Exception:  # noqa: BLE001  # users' types may raise anything here; a schema is only for people
+            return None
+        components = schema.get("$defs", {}) | foreign
+        return schema | {"$defs": components} if components else schema
 
 
 def digest(encoded: bytes) -> bytes:

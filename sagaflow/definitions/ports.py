@@ -10,14 +10,19 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol, Self, TypeVar
+from typing import Final, Protocol, Self, TypeVar
 from uuid import UUID
 
 from sagaflow.core.plan import Plan
+from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.records import (
+    Attempt,
     Change,
+    Deferral,
     Due,
     JournalEntry,
+    KeptAnnouncement,
+    LatestError,
     Payload,
     PutAside,
     SagaFilter,
@@ -84,12 +89,26 @@ class SagaStore(Protocol):
         """The latest of them."""
         ...
 
+    async def keep_announcements(self, announcements: Sequence[Announcement], live_seconds: float) -> None:
+        """Keep what participants have announced just now, once for each (participant, host, hash); they count as
+        live for so long. What the same participants have announced is forgotten a day after it was heard last."""
+
+    async def announcements(self) -> Sequence[KeptAnnouncement]:
+        """What is kept of them, by participant, then the one that was heard last first."""
+        ...
+
     async def find(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
         """The sagas of these ids that exist, in the order of their ids; nothing is locked."""
         ...
 
     async def list(self, matching: SagaFilter, limit: int) -> Sequence[SagaRecord]:
-        """The latest sagas that match."""
+        """The latest sagas that match, the last one first. All are found page by page: the next page is `before`
+        the last id of this one."""
+        ...
+
+    async def latest_errors(self, saga_ids: Sequence[UUID]) -> Sequence[LatestError]:
+        """What went wrong last with each operation of these sagas of which the journal holds an error, in the
+        order of their ids, steps and operations."""
         ...
 
     async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:
@@ -98,6 +117,11 @@ class SagaStore(Protocol):
 
     async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
         """All payloads of these sagas; nothing is locked."""
+        ...
+
+    async def deferrals(self, attempts: Sequence[Attempt]) -> Sequence[Deferral]:
+        """Since when these attempts wait, as far as they do, and why. However long a saga has waited, only the
+        ends of its journal are read."""
         ...
 
 
@@ -151,6 +175,8 @@ class QueueKind(StrEnum):
 
     COMMANDS = "commands"
     COMPENSATIONS = "compensations"
+    INQUIRIES = "inquiries"
+    """What nobody takes in time is worth nothing, and is not kept for a person either."""
     REPLIES = "replies"
     REQUESTS = "requests"
     ANSWERS = "answers"
@@ -159,7 +185,7 @@ class QueueKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where messages go: `commands` and `compensations` of a participant, `replies` and `requests` of a
+    """Where messages go: `commands`, `compensations` and `inquiries` of a participant, `replies` and `requests` of a
     coordinator name, `answers` of a process."""
 
     kind: QueueKind
@@ -171,10 +197,15 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A message on its way: one JSON object, not an array."""
+    """A message on its way: one JSON object, not an array.
+
+    After `expires_seconds` in its queue it is worth nothing, and the transport may drop it instead of delivering it.
+    How long it has been there is measured by the transport's own clock. None: it waits for as long as it takes.
+    """
 
     to: Address
     message: bytes
+    expires_seconds: float | None = None
 
 
 class Delivery(Protocol):
@@ -192,6 +223,22 @@ class Delivery(Protocol):
 
     async def ack(self) -> None:
         """It is dealt with. Does nothing if the connection it came by is gone: it will come again."""
+
+
+EXPIRED: Final = "expired"
+"""Why a transport gave a body up: all of its letters have expired."""
+
+DELIVERY_LIMIT: Final = "delivery_limit"
+"""... it came back too often without being acknowledged: whoever takes it dies of it."""
+
+
+class DeadDelivery(Delivery, Protocol):
+    """A body that the transport gave up. It, too, comes again unless it is acknowledged."""
+
+    @property
+    def reason(self) -> str:
+        """Why: `EXPIRED`, `DELIVERY_LIMIT`, or the transport's own word for something else."""
+        ...
 
 
 class Subscription(Protocol):
@@ -220,6 +267,9 @@ class Transport(Protocol):
         """Hand over messages, joined to bodies per address within the bounds of `limits`. On return all
         are safe in their queues (for answers: handed over or dropped). Queues that are missing are made.
 
+        A body that has waited for longer than any of its letters asks for is not delivered. No letter is dropped
+        before its own time, and none that does not expire is ever dropped with others that do.
+
         Raises:
             Unavailable: at least one may not have arrived, or may; publish all of them again.
         """
@@ -227,6 +277,18 @@ class Transport(Protocol):
     async def subscribe(self, address: Address, receive: Callable[[Delivery], None], *, prefetch: int) -> Subscription:
         """Consume a queue, making it if it is missing. `receive` must only take note: it is called for
         each delivery, at most `prefetch` of which are out unacknowledged."""
+        ...
+
+    async def subscribe_dead(
+        self, address: Address, receive: Callable[[DeadDelivery], None], *, prefetch: int
+    ) -> Subscription:
+        """Consume what the transport gave up instead of delivering it to this address, in the same way; for the
+        owner of the address alone. A transport may drop what has expired without telling, and one that gives up
+        nothing else never calls `receive`.
+
+        Raises:
+            ValueError: the address is for answers, of which nothing is kept; or `prefetch` is less than 1.
+        """
         ...
 
 

@@ -16,7 +16,7 @@ from sagaflow.core.effects import SendCommand
 from sagaflow.core.events import Event
 from sagaflow.core.plan import Operation, Plan
 from sagaflow.core.state import SagaState, SagaStatus
-from sagaflow.definitions.messages import ErrorInfo
+from sagaflow.definitions.messages import Announcement, ErrorInfo
 
 
 class PayloadKind(StrEnum):
@@ -25,9 +25,12 @@ class PayloadKind(StrEnum):
     INPUT = "input"
     """The input of the saga; belongs to no step."""
     COMMAND = "command"
-    """What was sent for the action of a step; its compensation is given the same."""
+    """What was sent for the action of a step, in this round and those after it; its compensation is given what was
+    sent in the round in which the action was done."""
+    UNDO = "undo"
+    """What is sent for the compensation of a step instead, because a person said so."""
     RESULT = "result"
-    """What the action of a step returned."""
+    """What the action of a step returned; its round is the one in which it was done."""
 
 
 INPUT_STEP: Final = ""
@@ -148,6 +151,26 @@ class Watcher:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """Which attempt of which operation of which saga."""
+
+    saga_id: UUID
+    step: str
+    operation: Operation
+    round: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """An attempt that could not be made: since when, and why it could not when it was tried last."""
+
+    attempt: Attempt
+    since: datetime
+    error: ErrorInfo | None
+
+
+@dataclass(frozen=True, slots=True)
 class PutAside:
     """A message that could not be dealt with, kept for a person."""
 
@@ -160,6 +183,26 @@ class PutAside:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptAnnouncement:
+    """What a process of a participant has announced, kept for people."""
+
+    announcement: Announcement
+    heard_at: datetime
+    is_live: bool
+    """Whether the process answered so lately that it counts as live, by the clock of the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class LatestError:
+    """What went wrong last with one operation of a saga."""
+
+    saga_id: UUID
+    step: str
+    operation: Operation
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
 class SagaFilter:
     """Which sagas to list; None does not restrict."""
 
@@ -167,6 +210,12 @@ class SagaFilter:
     statuses: frozenset[SagaStatus] = field(default_factory=frozenset)
     """Empty: all."""
     key: str | None = None
+    before: UUID | None = None
+    """Only sagas that are older than this one; the last one of a page begins the next."""
+    waiting: bool = False
+    """Only open sagas with an operation that is deferred: nobody can do it, or ask for it, now."""
+    idle_seconds: float | None = None
+    """Only those of which nothing was written for so long, by the clock of the store."""
 
 
 _STATE = msgspec.json.Decoder(SagaState)
@@ -174,6 +223,7 @@ _TIMERS = msgspec.json.Decoder(tuple[Timer, ...])
 _PLAN = msgspec.json.Decoder(Plan)
 _ERROR = msgspec.json.Decoder(ErrorInfo)
 _COMMANDS = msgspec.json.Decoder(tuple[SendCommand, ...])
+_ANNOUNCEMENT = msgspec.json.Decoder(Announcement)
 
 _EVENTS: Mapping[str, Any] = {
     kind.__name__: kind
@@ -196,7 +246,7 @@ _EVENTS: Mapping[str, Any] = {
 }
 
 
-def encode(value: SagaState | Sequence[Timer] | Plan | ErrorInfo | Sequence[SendCommand]) -> str:
+def encode(value: SagaState | Sequence[Timer] | Plan | ErrorInfo | Sequence[SendCommand] | Announcement) -> str:
     """One of the values below as JSON text."""
     return msgspec.json.encode(value).decode()
 
@@ -224,6 +274,11 @@ def decode_error(text: str | bytes) -> ErrorInfo:
 def decode_commands(text: str | bytes) -> tuple[SendCommand, ...]:
     """Commands, from what `encode` made of them."""
     return _COMMANDS.decode(text)
+
+
+def decode_announcement(text: str | bytes) -> Announcement:
+    """An announcement, from what `encode` made of it."""
+    return _ANNOUNCEMENT.decode(text)
 
 
 def encode_event(event: Event) -> str:

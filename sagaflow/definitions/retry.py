@@ -93,3 +93,6 @@ def _bounded(seconds: float) -> float:
 
 
 DEFAULT_RETRY = Retry()
+
+DEFAULT_COMPENSATION_RETRY = Retry(wait=GrowingDelay(multiplier=0.2, max=60.0))
+"""What has to be undone is tried for longer: with the 50 attempts of the default budget, for about 20 minutes."""

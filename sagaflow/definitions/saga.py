@@ -4,20 +4,24 @@ the replies so far to the next command. It reads top to bottom as the business p
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Final, Generic, TypeVar, overload
 
 from sagaflow.core.plan import (
     DEFAULT_BUDGET,
     DEFAULT_COMPENSATION_BUDGET,
     Budget,
+    OnStuck,
     Plan,
     PlannedStep,
     StepKind,
     is_name,
 )
 from sagaflow.definitions import payloads
+from sagaflow.definitions.announcements import announcement_of, gaps
+from sagaflow.definitions.participant import Participant
 from sagaflow.definitions.payloads import PayloadType
 from sagaflow.errors import DefinitionError, PayloadError, PlanError
 
@@ -95,7 +99,10 @@ class Saga(Generic[InputT]):
         name: a written name; it goes over the wire and into the database, so it stays when code moves.
         input_type: the type of its input: a msgspec struct, dataclass, TypedDict or pydantic model.
         version: counted from 1; raise it when steps change. Runs keep the version they began with.
-        deadline_seconds: after this time a saga that has not reached its pivot is undone.
+        deadline_seconds: after this time a saga that has not reached its pivot is undone. The attempts of each step
+            before the pivot must fit into it: written budgets are checked, and defaults are made to fit (see `step`).
+        on_stuck: what a rollback does while one of its compensations is stuck: keep the order (what has to be
+            undone after it waits, the rest goes on), halt, or continue with all others.
 
     Example:
         >>> import dataclasses
@@ -120,12 +127,14 @@ class Saga(Generic[InputT]):
         *,
         version: int = 1,
         deadline_seconds: float | None = None,
+        on_stuck: OnStuck = OnStuck.KEEP_ORDER,
     ) -> None:
         if not is_name(name):
             raise DefinitionError(f"{name!r} cannot name a saga; use lower case letters, digits, '_', '-' and '.'")
         self.name = name
         self.version = version
         self.deadline_seconds = deadline_seconds
+        self.on_stuck = on_stuck
         self.input_type = PayloadType(input_type)
         self._steps: dict[str, SagaStep[InputT, Any, Any]] = {}
         self._drafts: list[_Draft] = []
@@ -186,10 +195,12 @@ class Saga(Generic[InputT]):
             after: the steps that must be done before. Left out: the step above. `[]`: none, it begins
                 with the saga. Steps that do not depend on each other run side by side.
             kind: compensatable before the pivot, retriable behind it; written out, it is checked.
-            timeout_seconds: how long one attempt is waited for (60 by default).
+            timeout_seconds: how long one attempt is waited for (60 by default). In a saga with a deadline all
+                attempts of a step before the pivot must fit into it: what is left out of the two is then as much
+                lower as it has to be.
             attempts: how many there are (5 by default, 20 from the pivot on).
             compensation_timeout_seconds: likewise for its compensation (60 by default).
-            compensation_attempts: likewise (20 by default).
+            compensation_attempts: likewise (50 by default).
 
         Raises:
             DefinitionError: the function or the address cannot be used.
@@ -237,6 +248,11 @@ class Saga(Generic[InputT]):
         """Add the point of no return: from it on, the saga only goes forward. Arguments as for `step`."""
         return self._decorator(address, reply, _Options(name, after, StepKind.PIVOT, timeout_seconds, attempts))
 
+    @property
+    def steps(self) -> Mapping[str, SagaStep[InputT, Any, Any]]:
+        """The steps by name."""
+        return self._steps
+
     @cached_property
     def plan(self) -> Plan:
         """The plan, checked. No step can be added afterwards.
@@ -245,6 +261,22 @@ class Saga(Generic[InputT]):
             PlanError: the saga is unsound.
         """
         return self._plan_of(self._drafts)
+
+    def check(self, participants: Sequence[Participant[Any]]) -> None:
+        """Check that these participants serve what the saga asks of them, and can undo what it may have to undo.
+
+        For a test of the user's own, without any server. A participant that is not given is not judged.
+
+        Raises:
+            DefinitionError: something is missing; a line for each, with the saga, the step and the mend.
+
+        Example:
+            def test_every_step_can_be_undone():
+                checkout.check([orders, inventory, payments])
+        """
+        found = gaps(self.plan, [announcement_of(participant, "here") for participant in participants])
+        if found:
+            raise DefinitionError("\n".join(found))
 
     def command(self, step: str, saga_input: bytes, replies: Mapping[str, bytes]) -> bytes:
         """The encoded command of a step, from the encoded input and replies; calls the user's function.
@@ -292,7 +324,7 @@ class Saga(Generic[InputT]):
     def _after(self, address: str, after: After) -> tuple[str, ...]:
         if after is None:
             return (self._drafts[-1].name,) if self._drafts else ()
-        names = []
+        names = set()
         for before in after if isinstance(after, list | tuple) else [after]:
             if not isinstance(before, SagaStep):
                 raise DefinitionError(
@@ -304,8 +336,11 @@ class Saga(Generic[InputT]):
                     f"saga {self.name}, step {address}: it comes after {before.name}, which is a step of saga "
                     f"{before.saga}; name one of this saga, or drop it from `after`"
                 )
-            names.append(before.name)
-        return tuple(names)
+            names.add(before.name)
+        # In the order of the plan, each once: the order in which they are written must not tell plans apart.
+        # What is no step of this saga stays in, for the plan to refuse.
+        places = {draft.name: place for place, draft in enumerate(self._drafts)}
+        return tuple(sorted(names, key=lambda name: places.get(name, len(places))))
 
     def _plan_of(self, drafts: Sequence[_Draft]) -> Plan:
         behind_pivot: set[str] = set()
@@ -315,8 +350,10 @@ class Saga(Generic[InputT]):
             kind = StepKind(draft.options.kind or (StepKind.RETRIABLE if is_behind else StepKind.COMPENSATABLE))
             if is_behind or kind is StepKind.PIVOT:
                 behind_pivot.add(draft.name)
-            steps.append(draft.planned(kind))
-        return Plan(self.name, self.version, tuple(steps), self.deadline_seconds)
+            step = draft.planned(kind, self.deadline_seconds)
+            _check_budget(self, step)
+            steps.append(step)
+        return Plan(self.name, self.version, tuple(steps), self.deadline_seconds, OnStuck(self.on_stuck))
 
 
 class _Options:
@@ -351,25 +388,53 @@ class _Draft:
         self.after = after
         self.options = options
 
-    def planned(self, kind: StepKind) -> PlannedStep:
-        """The step of the plan."""
+    def planned(self, kind: StepKind, deadline_seconds: float | None) -> PlannedStep:
+        """The step of the plan. What must come to an end before the deadline has a budget that does."""
         options = self.options
+        bound = deadline_seconds if kind is StepKind.COMPENSATABLE else None
         return PlannedStep(
             self.name,
             self.participant,
             self.handler,
             kind,
             self.after,
-            _budget(DEFAULT_BUDGET[kind], options.timeout_seconds, options.attempts),
+            _budget(DEFAULT_BUDGET[kind], options.timeout_seconds, options.attempts, bound),
             _budget(DEFAULT_COMPENSATION_BUDGET, options.compensation_timeout_seconds, options.compensation_attempts),
         )
 
 
-def _budget(default: Budget, timeout_seconds: float | None, attempts: int | None) -> Budget:
-    return Budget(
+def _budget(
+    default: Budget, timeout_seconds: float | None, attempts: int | None, bound_seconds: float | None = None
+) -> Budget:
+    """The budget as it was written; what was left out is the default, or less if it would be over the bound."""
+    budget = Budget(
         default.timeout_seconds if timeout_seconds is None else timeout_seconds,
         default.attempts if attempts is None else attempts,
     )
+    if bound_seconds is None or not 0 < bound_seconds < math.inf or budget.timeout_seconds <= 0 or budget.attempts < 1:
+        return budget  # unbounded, or refused by the plan
+    if timeout_seconds is None:
+        return Budget(min(budget.timeout_seconds, bound_seconds / budget.attempts), budget.attempts)
+    if attempts is None and budget.timeout_seconds <= bound_seconds:
+        return Budget(budget.timeout_seconds, min(budget.attempts, int(bound_seconds // budget.timeout_seconds)))
+    return budget
+
+
+ROUNDING: Final = 1 + 1e-9
+"""A deadline divided by the attempts, times the attempts, may be a little more than the deadline."""
+
+
+def _check_budget(saga: Saga[Any], step: PlannedStep) -> None:
+    """Checked here and not in `Plan`: plans that were stored before there was this rule must still be read."""
+    if saga.deadline_seconds is None or step.kind is not StepKind.COMPENSATABLE:
+        return
+    worst_seconds = step.action.timeout_seconds * step.action.attempts
+    if 0 < saga.deadline_seconds * ROUNDING < worst_seconds:
+        raise PlanError(
+            f"saga {saga.name}, step {step.name}: {step.action.attempts} attempts of {step.action.timeout_seconds:g} s "
+            f"do not fit into the deadline of {saga.deadline_seconds:g} s; lower its attempts or its "
+            "timeout_seconds, or raise deadline_seconds"
+        )
 
 
 def _check_function(saga: Saga[Any], address: str, function: Callable[..., Any]) -> None:

@@ -36,7 +36,11 @@ COORDINATOR: Final = "coordinator"
 STARTS_AT_ONCE: Final = 50
 
 QUEUES: Final = (
-    *(Address(kind, service) for kind in (QueueKind.COMMANDS, QueueKind.COMPENSATIONS) for service in SERVICES),
+    *(
+        Address(kind, service)
+        for kind in (QueueKind.COMMANDS, QueueKind.COMPENSATIONS, QueueKind.INQUIRIES)
+        for service in SERVICES
+    ),
     *(Address(kind, checkout.name) for kind in (QueueKind.REPLIES, QueueKind.REQUESTS)),
 )
 """What the processes of the demo make at the broker."""

@@ -12,6 +12,7 @@ import msgspec
 
 from sagaflow.core.state import SETTLED, SagaStatus
 from sagaflow.definitions import ids, payloads
+from sagaflow.definitions.limits import MESSAGE_BYTES_MAX
 from sagaflow.definitions.messages import (
     Answer,
     CancelRequest,
@@ -22,6 +23,7 @@ from sagaflow.definitions.messages import (
     write,
 )
 from sagaflow.definitions.ports import Address, Letter, QueueKind, Transport
+from sagaflow.errors import PayloadError
 from sagaflow.runners.batches import until_available
 from sagaflow.runners.intake import Intake
 from sagaflow.runners.receipts import Receipt
@@ -137,8 +139,8 @@ class SagaClient:
         request = make(ids.new_id())
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._answered[request.request_id] = answered
-        letters = [Letter(self._requests, write(request))]
         try:
+            letters = [Letter(self._requests, _bounded(request))]
             while not answered.done():
                 await until_available("publishing", lambda: self._transport.publish(letters))
                 await asyncio.wait([answered], timeout=ASK_AGAIN_SECONDS)
@@ -160,6 +162,23 @@ class SagaClient:
                     if not settled.done():
                         settled.set_result(message.status)
         receipt.done()
+
+
+def _bounded(request: Request) -> bytes:
+    """The request as it is sent. One that nobody would read must not be asked again and again.
+
+    Raises:
+        PayloadError: it is over the limit, or has text that JSON cannot hold.
+    """
+    try:
+        message = write(request)
+    except UnicodeEncodeError as error:
+        raise PayloadError(f"the request cannot be sent: {error}") from error
+    if len(message) > MESSAGE_BYTES_MAX:
+        raise PayloadError(
+            f"a request of {len(message)} bytes is over the limit of {MESSAGE_BYTES_MAX}; shorten its key or its reason"
+        )
+    return message
 
 
 async def _drop(messages: object) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from sagaflow.core.effects import SendCommand
 from sagaflow.core.events import CommandDeferred, CommandFailed
-from sagaflow.core.plan import Operation, Plan
+from sagaflow.core.plan import Operation, Plan, PlannedStep
 from sagaflow.definitions import ids
 from sagaflow.definitions.messages import Command, ErrorInfo, write
 from sagaflow.definitions.ports import Address, Letter, QueueKind
@@ -17,8 +18,11 @@ from sagaflow.definitions.records import INPUT_STEP, Payload, PayloadKind
 from sagaflow.definitions.saga import Saga
 from sagaflow.runners.turns import Turn
 
-CODE_MISSING_RETRY_SECONDS = 10.0
-"""How long a command waits that this process has no code to make; another may have it."""
+CODE_MISSING_RETRY_SECONDS = 1.0
+"""How long a command first waits that this process has no code to make; another may have it."""
+
+HELD_RETRY_SECONDS = 1.0
+"""How long a command waits at first whose step must not begin yet. The process that holds it is told when it may."""
 
 
 class SagaCode:
@@ -42,47 +46,85 @@ class StoredPayloads:
     """The payloads of one saga: those loaded, and those that its turn adds."""
 
     def __init__(self, payloads: Sequence[Payload]) -> None:
-        self._latest: dict[tuple[PayloadKind, str], Payload] = {}
+        self._of_place: dict[tuple[PayloadKind, str], dict[int, Payload]] = defaultdict(dict)
         for payload in payloads:
             self.add(payload)
 
     def add(self, payload: Payload) -> None:
-        """Take note of one more; of several rounds the latest counts."""
-        place = (payload.kind, payload.step)
-        known = self._latest.get(place)
-        if known is None or known.round <= payload.round:
-            self._latest[place] = payload
+        """Take note of one more."""
+        self._of_place[payload.kind, payload.step][payload.round] = payload
 
     def body(self, kind: PayloadKind, step: str = INPUT_STEP) -> bytes | None:
-        """One payload."""
-        payload = self._latest.get((kind, step))
+        """One payload; of several rounds, the latest."""
+        payload = self._latest(kind, step)
         return None if payload is None else payload.body
+
+    def command(self, step: str, operation: Operation) -> bytes | None:
+        """What is sent for an operation, if that was decided before: what a person gave last, or what was made.
+
+        A compensation is given what its action was done with. That is the command of the round of which the
+        participant has told the result, or else the latest.
+        """
+        if operation is Operation.ACTION:
+            return self.body(PayloadKind.COMMAND, step)
+        said = self.body(PayloadKind.UNDO, step)
+        if said is not None:
+            return said
+        result = self._latest(PayloadKind.RESULT, step)
+        done_with = None if result is None else self._latest(PayloadKind.COMMAND, step, up_to=result.round)
+        return self.body(PayloadKind.COMMAND, step) if done_with is None else done_with.body
 
     def results(self) -> Mapping[str, bytes]:
         """What the steps have returned, by their names."""
-        return {step: p.body for (kind, step), p in self._latest.items() if kind is PayloadKind.RESULT}
+        steps = [step for kind, step in self._of_place if kind is PayloadKind.RESULT]
+        return {step: body for step in steps if (body := self.body(PayloadKind.RESULT, step)) is not None}
+
+    def _latest(self, kind: PayloadKind, step: str, *, up_to: int | None = None) -> Payload | None:
+        rounds = self._of_place.get((kind, step), {})
+        chosen = max((round_ for round_ in rounds if up_to is None or round_ <= up_to), default=None)
+        return None if chosen is None else rounds[chosen]
 
 
 def make_letters(
-    turn: Turn, payloads: StoredPayloads, code: SagaCode, *, reply_to: str, origin: str
+    turn: Turn,
+    payloads: StoredPayloads,
+    code: SagaCode,
+    *,
+    hold: Callable[[Turn, PlannedStep], str | None],
+    reply_to: str,
+    origin: str,
 ) -> Sequence[Letter]:
-    """The commands that a turn sends. One that cannot be made is told to the turn, which may send others."""
+    """The commands that a turn sends. One that cannot be made is told to the turn, which may send others. `hold` says
+    why a step must not begin yet; it is asked before the first attempt only."""
     letters = []
     while turn.to_send:
         command = turn.to_send.pop(0)
-        body = payloads.body(PayloadKind.COMMAND, command.step)
+        body = payloads.command(command.step, command.operation)
         if body is None:
-            body = _make(turn, command, payloads, code, origin)
+            body = _make(turn, command, payloads, code, hold, origin)
         if body is not None:
             letters.append(_letter(turn, command, body, reply_to))
     return letters
 
 
-def _make(turn: Turn, command: SendCommand, payloads: StoredPayloads, code: SagaCode, origin: str) -> bytes | None:
+def _make(
+    turn: Turn,
+    command: SendCommand,
+    payloads: StoredPayloads,
+    code: SagaCode,
+    hold: Callable[[Turn, PlannedStep], str | None],
+    origin: str,
+) -> bytes | None:
     attempt = (command.step, command.operation, command.round, command.attempt)
     saga = code.of(turn.plan)
     if saga is None:
-        turn.apply(CommandDeferred(*attempt, CODE_MISSING_RETRY_SECONDS), origin=origin)
+        missing = ErrorInfo("CodeMissing", f"{origin} has no code of {turn.plan.saga} version {turn.plan.version}")
+        turn.apply(CommandDeferred(*attempt, CODE_MISSING_RETRY_SECONDS), origin=origin, error=missing)
+        return None
+    held = _why_held(turn, command, hold)
+    if held is not None:
+        not_ready = ErrorInfo("NotReady", held)
+        turn.apply(CommandDeferred(*attempt, HELD_RETRY_SECONDS), origin=origin, error=not_ready)
         return None
     saga_input = payloads.body(PayloadKind.INPUT)
     assert saga_input is not None, "a saga is stored with its input"
@@ -95,6 +137,13 @@ def _make(turn: Turn, command: SendCommand, payloads: StoredPayloads, code: Saga
     payloads.add(made)
     turn.keep(made)
     return body
+
+
+def _why_held(turn: Turn, command: SendCommand, hold: Callable[[Turn, PlannedStep], str | None]) -> str | None:
+    """Only what has never begun is held: after that, the damage may be done, and to go on may be what mends it."""
+    if command.operation is not Operation.ACTION or (command.round, command.attempt) != (1, 1):
+        return None
+    return hold(turn, turn.plan.steps[turn.plan.index[command.step]])
 
 
 def _letter(turn: Turn, command: SendCommand, payload: bytes, reply_to: str) -> Letter:
@@ -111,9 +160,9 @@ def _letter(turn: Turn, command: SendCommand, payload: bytes, reply_to: str) -> 
         attempt=command.attempt,
         token=ids.attempt_token(record.secret, command.step, command.operation, command.round, command.attempt),
         reply_to=reply_to,
-        budget_seconds=step.budget(command.operation).timeout_seconds,
+        budget_seconds=turn.budget_seconds(command),
         traceparent=ids.child_traceparent(record.traceparent),
         payload=msgspec.Raw(payload),
     )
     kind = QueueKind.COMMANDS if is_action else QueueKind.COMPENSATIONS
-    return Letter(Address(kind, step.participant), write(message))
+    return Letter(Address(kind, step.participant), write(message), message.expires_seconds)

@@ -13,20 +13,31 @@ from uuid import UUID
 from sagaflow.core.plan import is_name
 from sagaflow.core.state import SETTLED, Cause, SagaStatus, initial
 from sagaflow.definitions import ids, payloads
-from sagaflow.definitions.limits import KEY_LENGTH_MAX
-from sagaflow.definitions.messages import CancelRequest, Notice, OutcomeRequest, Reply, Request, StartRequest
+from sagaflow.definitions.limits import ADDRESS_LENGTH_MAX, KEY_LENGTH_MAX
+from sagaflow.definitions.messages import (
+    Announcement,
+    CancelRequest,
+    Notice,
+    OutcomeRequest,
+    Reply,
+    Request,
+    StartRequest,
+)
 from sagaflow.definitions.ports import Address, QueueKind, SagaStore, Transport
 from sagaflow.definitions.records import INPUT_STEP, NO_PROCESS, Due, Payload, PayloadKind, SagaRecord, Watcher
 from sagaflow.definitions.saga import Replies, Saga
 from sagaflow.definitions.surroundings import current
 from sagaflow.errors import DefinitionError, PayloadError, SagaNotFound, Unavailable
 from sagaflow.runners.commands import SagaCode, StoredPayloads
-from sagaflow.runners.engine import Engine, ReplyArrived, Start, Woken, first_turn, same_or_conflict
+from sagaflow.runners.dead import DeadLetters
+from sagaflow.runners.engine import Engine, Released, ReplyArrived, Start, Woken, first_turn, same_or_conflict
 from sagaflow.runners.intake import Intake
 from sagaflow.runners.operator import Operator
 from sagaflow.runners.outbox import Outbox
+from sagaflow.runners.readiness import Readiness, UndoReady
 from sagaflow.runners.receipts import Receipt
 from sagaflow.runners.requests import Requests, Standing
+from sagaflow.runners.roll_call import RollCall
 from sagaflow.runners.upkeep import Upkeep
 from sagaflow.runners.watches import Watches, watch
 
@@ -94,6 +105,10 @@ class Coordinator:
             saga, if there is just one.
         poll_seconds: how often the agenda is looked at for timers that are due.
         lease_seconds: how long after the death of a process others take over what it had in flight.
+        undo_ready: before which steps it must be known that somebody serves the undos that a saga may need. What
+            is not served holds the step up, and is logged; see `UndoReady`.
+        ask_seconds: how often participants are asked what they serve. Who has not answered for three times as long
+            does not count as there.
 
     Raises:
         DefinitionError: a saga is unsound, or a name is missing.
@@ -111,7 +126,11 @@ class Coordinator:
         name: str | None = None,
         poll_seconds: float = 0.5,
         lease_seconds: float = 10.0,
+        undo_ready: UndoReady = UndoReady.BEFORE_PIVOT,
+        ask_seconds: float = 10.0,
     ) -> None:
+        if ask_seconds <= 0:
+            raise DefinitionError(f"ask_seconds is {ask_seconds}; it must be more than 0")
         self.name = _name_of(sagas, name)
         self._process = ids.new_id()
         self._store = store
@@ -127,6 +146,16 @@ class Coordinator:
             poll_seconds=poll_seconds,
             lease_seconds=lease_seconds,
         )
+        self._undo_ready = UndoReady(undo_ready)
+        self._roll_call = RollCall(
+            self._code.plans.values(),
+            answers=str(self._process),
+            store=store,
+            transport=transport,
+            ask_seconds=ask_seconds,
+            appeared=lambda participant: self._readiness.appeared(participant),
+        )
+        self._readiness = Readiness(self._undo_ready, live=self._roll_call.live, wake=self._release)
         self._engine = Engine(
             name=self.name,
             process=self._process,
@@ -137,11 +166,16 @@ class Coordinator:
             watches=self._watches,
             expect=self._upkeep.expect,
             put_aside=lambda reply, reason, receipt: self._replies.put_aside(reply, reason, receipt),
+            readiness=self._readiness,
+            learn=self._roll_call.learn,
         )
         self._requests = Requests(self._outbox, start=self._start_for, watch=self._watch_for, cancel=self._cancel_for)
-        self._answers: Intake[Notice] = self._intake(Notice, QueueKind.ANSWERS, str(self._process), self._noticed)
+        self._answers: Intake[Notice | Announcement] = self._intake(
+            Notice | Announcement, QueueKind.ANSWERS, str(self._process), self._answered
+        )
         self._asked: Intake[Request] = self._intake(Request, QueueKind.REQUESTS, self.name, self._requests.take)
         self._replies: Intake[Reply] = self._intake(Reply, QueueKind.REPLIES, self.name, self._replied)
+        self._dead = [self._dead_letters(Request, QueueKind.REQUESTS), self._dead_letters(Reply, QueueKind.REPLIES)]
         self._closing = AsyncExitStack()
         self._entered = False
         self._all_sent = False
@@ -160,9 +194,18 @@ class Coordinator:
             stack.push_async_callback(self._engine.inputs.abort)
             self._watches.open()
             stack.push_async_callback(self._watches.close)
+            stack.push_async_callback(self._readiness.close)
+            await self._answers.open(PREFETCH)
+            stack.push_async_callback(self._answers.close)
+            if self._undo_ready is not UndoReady.NOT_ASKED:  # first of all, so that the first saga finds it known
+                self._roll_call.open()
+            stack.push_async_callback(self._roll_call.close)
             await self._upkeep.open()
             stack.push_async_callback(self._upkeep.close)
-            for intake in (self._answers, self._asked, self._replies):
+            for dead in self._dead:
+                await dead.open()
+                stack.push_async_callback(dead.close)
+            for intake in (self._asked, self._replies):
                 await intake.open(PREFETCH)
                 stack.push_async_callback(intake.close)
             stack.push_async_callback(self._finish)
@@ -175,6 +218,10 @@ class Coordinator:
     async def _finish(self) -> None:
         """Take nothing more, and finish what was taken, as far as the servers let it."""
         await self._upkeep.close()
+        await self._roll_call.close()
+        await self._readiness.close()
+        for dead in self._dead:
+            await dead.stop()
         for intake in (self._asked, self._replies):
             await intake.stop()
         try:
@@ -266,6 +313,10 @@ class Coordinator:
     def _intake(self, kind: Any, queue: QueueKind, name: str, take: Callable[[Any, Receipt], None]) -> Intake[Any]:
         return Intake(kind, Address(queue, name), take=take, keep=self._store.put_aside, transport=self._transport)
 
+    def _dead_letters(self, kind: Any, queue: QueueKind) -> DeadLetters[Any]:
+        """Nobody is answered: a saga whose reply is lost asks again by itself, and so does a client."""
+        return DeadLetters(kind, Address(queue, self.name), keep=self._store.put_aside, transport=self._transport)
+
     def _repaired(self, saga_id: UUID, status: SagaStatus, watchers: Sequence[Watcher]) -> None:
         self._upkeep.nudge()
         self._engine.tell({saga_id: status} if status in SETTLED else {}, watchers)
@@ -277,8 +328,16 @@ class Coordinator:
     def _replied(self, reply: Reply, receipt: Receipt) -> None:
         self._engine.inputs.put(ReplyArrived(reply, receipt))
 
-    def _noticed(self, notice: Notice, receipt: Receipt) -> None:
-        self._watches.settled(notice.saga_id, notice.status)
+    async def _release(self, saga_id: UUID) -> None:
+        await self._engine.inputs.has_room()
+        self._engine.inputs.put(Released(saga_id))
+
+    def _answered(self, message: Notice | Announcement, receipt: Receipt) -> None:
+        match message:
+            case Notice():
+                self._watches.settled(message.saga_id, message.status)
+            case Announcement():
+                self._roll_call.hear(message)
         receipt.done()
 
     def _new(self, saga: Saga[InputT], saga_input: InputT, key: str, traceparent: str | None) -> Start:
@@ -335,13 +394,16 @@ class Coordinator:
         return record.saga_id, record.status
 
     async def _watch_for(self, request: OutcomeRequest) -> Standing:
+        if len(request.reply_to) > ADDRESS_LENGTH_MAX or not request.reply_to.isprintable():
+            raise PayloadError("`reply_to` cannot name a queue of answers")
         records = await watch(self._store, [Watcher(request.saga_id, request.reply_to)])
         if not records:
             raise SagaNotFound(f"there is no saga {request.saga_id}")
         return records[0].saga_id, records[0].status
 
     async def _cancel_for(self, request: CancelRequest) -> Standing:
-        return request.saga_id, await self.operator(request.actor).cancel(request.saga_id, reason=request.reason)
+        operator = self.operator(request.actor[:ADDRESS_LENGTH_MAX])
+        return request.saga_id, await operator.cancel(request.saga_id, reason=request.reason)
 
 
 def _name_of(sagas: Sequence[Saga[Any]], name: str | None) -> str:

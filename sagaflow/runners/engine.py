@@ -15,10 +15,15 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from sagaflow.core.events import Event, Failed, Refused, Started, Succeeded, Unserved
-from sagaflow.core.plan import Plan
+from sagaflow.core.plan import Operation, Plan
 from sagaflow.core.state import SETTLED, SagaStatus
 from sagaflow.definitions import ids
-from sagaflow.definitions.limits import RETRY_AFTER_SECONDS_MAX
+from sagaflow.definitions.limits import (
+    HOST_LENGTH_MAX,
+    PAYLOAD_BYTES_MAX,
+    RETRY_AFTER_SECONDS_MAX,
+    TRACEPARENT_LENGTH,
+)
 from sagaflow.definitions.messages import ErrorInfo, Notice, Reply, ReplyOutcome, write
 from sagaflow.definitions.ports import Address, Letter, QueueKind, SagaStore, StoreTransaction
 from sagaflow.definitions.records import NO_PROCESS, Change, Payload, SagaRecord, Watcher
@@ -26,6 +31,7 @@ from sagaflow.errors import ConflictError, Locked, Unavailable
 from sagaflow.runners.batches import Batcher, until_available
 from sagaflow.runners.commands import SagaCode, StoredPayloads, make_letters
 from sagaflow.runners.outbox import Outbox
+from sagaflow.runners.readiness import Readiness
 from sagaflow.runners.receipts import Receipt
 from sagaflow.runners.turns import Turn
 from sagaflow.runners.watches import Watches
@@ -34,7 +40,7 @@ log = logging.getLogger("sagaflow.coordinator")
 
 INPUTS_BATCH_MAX = 200
 
-UNSERVED_RETRY_SECONDS = 10.0
+UNSERVED_RETRY_SECONDS = 1.0
 LOCKED_RETRY_SECONDS = 1.0
 
 
@@ -69,7 +75,15 @@ class Woken:
     resend: bool
 
 
-Input = Start | ReplyArrived | Woken
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What a saga was held for may be there now."""
+
+    saga_id: UUID
+
+
+Happened = ReplyArrived | Woken | Released
+Input = Start | Happened
 
 
 @dataclass
@@ -97,7 +111,8 @@ class Engine:
     """Deals with inputs in batches.
 
     `name` is the coordinator's, `process` this process's identity; `expect` is told in how many seconds a
-    saga has to be looked at again; `put_aside` keeps a reply that must not count, with the reason.
+    saga has to be looked at again; `put_aside` keeps a reply that must not count, with the reason; `learn` is told of
+    plans that were found in the store.
     """
 
     def __init__(
@@ -112,6 +127,8 @@ class Engine:
         watches: Watches,
         expect: Callable[[float], None],
         put_aside: Callable[[Reply, str, Receipt], None],
+        readiness: Readiness,
+        learn: Callable[[Plan], None],
     ) -> None:
         self._name = name
         self._process = process
@@ -122,6 +139,8 @@ class Engine:
         self._watches = watches
         self._expect = expect
         self._put_aside = put_aside
+        self._readiness = readiness
+        self._learn = learn
         self._plans: dict[str, Plan] = dict(code.plans)
         self.inputs: Batcher[Input] = Batcher("engine", self._work, INPUTS_BATCH_MAX, forsake=_forsake)
 
@@ -153,7 +172,7 @@ class Engine:
             case ReplyArrived():
                 log.error("a reply for saga %s cannot be dealt with", one.saga_id, exc_info=error)
                 self._put_aside(one.reply, f"{type(error).__qualname__}: {error}", one.receipt)
-            case Woken():
+            case Woken() | Released():
                 log.error("saga %s cannot be woken; it is tried again later", one.saga_id, exc_info=error)
 
     async def _transact(self, inputs: Sequence[Input], *, again: bool) -> _Batch:
@@ -169,6 +188,7 @@ class Engine:
         except _UnknownPlans as unknown:
             for plan in await self._store.plans(unknown.hashes):
                 self._plans[plan.hash] = plan
+                self._learn(plan)
             return await self._transact(inputs, again=again)
 
     def _act(self, inputs: Sequence[Input], batch: _Batch) -> None:
@@ -216,12 +236,10 @@ class Engine:
 
     # Sagas that go on.
 
-    async def _go_on(
-        self, tx: StoreTransaction, inputs: Sequence[ReplyArrived | Woken], batch: _Batch, *, again: bool
-    ) -> None:
+    async def _go_on(self, tx: StoreTransaction, inputs: Sequence[Happened], batch: _Batch, *, again: bool) -> None:
         if not inputs:
             return
-        by_saga: dict[UUID, list[ReplyArrived | Woken]] = defaultdict(list)
+        by_saga: dict[UUID, list[Happened]] = defaultdict(list)
         for one in inputs:
             by_saga[one.saga_id].append(one)
         records = await tx.load(list(by_saga))
@@ -246,17 +264,23 @@ class Engine:
         if resent:
             await tx.resent([turn.record.saga_id for turn in resent], [turn.wake_at for turn in resent], self._process)
 
-    def _take(self, turn: Turn | None, one: ReplyArrived | Woken, batch: _Batch) -> None:
+    def _take(self, turn: Turn | None, one: Happened, batch: _Batch) -> None:
         match one:
             case Woken():
                 if turn is not None:
                     turn.wake(self.origin)
+                    if one.resend:  # the process that held it may be gone
+                        turn.retry_deferred(self.origin, self._readiness.concerns)
+            case Released():
+                if turn is not None:
+                    turn.retry_deferred(self.origin, self._readiness.concerns)
             case ReplyArrived():
                 reason = "no saga has this id" if turn is None else why_foreign(turn, one.reply)
                 if turn is None or reason is not None:
                     batch.strays.append((one, reason or ""))
                 else:
                     apply_reply(turn, one.reply)
+                    _warn_of_what_is_left(turn, one.reply)
 
     async def _all_letters(self, tx: StoreTransaction, turns: Mapping[UUID, Turn]) -> list[Letter]:
         sending = [saga_id for saga_id, turn in turns.items() if turn.to_send]
@@ -272,7 +296,14 @@ class Engine:
         ]
 
     def _letters(self, turn: Turn, payloads: Sequence[Payload]) -> Sequence[Letter]:
-        return make_letters(turn, StoredPayloads(payloads), self._code, reply_to=self._name, origin=self.origin)
+        return make_letters(
+            turn,
+            StoredPayloads(payloads),
+            self._code,
+            hold=self._readiness.hold,
+            reply_to=self._name,
+            origin=self.origin,
+        )
 
     def _note(self, turn: Turn, batch: _Batch) -> None:
         status = turn.state.status
@@ -282,6 +313,16 @@ class Engine:
             batch.settled[turn.record.saga_id] = status
             if status is SagaStatus.STUCK and status is not turn.record.status:
                 log.error("saga %s (%s) is stuck: a person has to decide", turn.record.saga_id, turn.record.saga)
+
+
+def _warn_of_what_is_left(turn: Turn, reply: Reply) -> None:
+    if reply.outcome is ReplyOutcome.SUCCEEDED and turn.leaves_behind(reply.step, reply.operation):
+        log.error(
+            "saga %s (%s) has ended without %s, which turns out to have been done: a person has to settle it",
+            turn.record.saga_id,
+            turn.record.saga,
+            reply.step,
+        )
 
 
 def _notice(watcher: Watcher, status: SagaStatus) -> Letter:
@@ -345,13 +386,21 @@ def why_foreign(turn: Turn, reply: Reply) -> str | None:
 
 def apply_reply(turn: Turn, reply: Reply) -> None:
     """Tell the machine what a participant has answered."""
-    succeeded = reply.outcome is ReplyOutcome.SUCCEEDED
+    has_result = reply.outcome is ReplyOutcome.SUCCEEDED and reply.operation is Operation.ACTION
+    result = bytes(reply.result) if has_result else None
+    event, error = event_of(reply), reply.error or _error_of(reply)
+    if result is not None and len(result) > PAYLOAD_BYTES_MAX:
+        # It was done, but nobody can go on from it: the participant is not asked again, and the step is undone.
+        event = Failed(reply.step, reply.operation, reply.round, reply.attempt, None)
+        error = ErrorInfo("PayloadError", f"a result of {len(result)} bytes is over the limit of {PAYLOAD_BYTES_MAX}")
+        result = None
     turn.apply(
-        event_of(reply),
-        origin=f"{reply.participant}@{reply.host}",
-        result=bytes(reply.result) if succeeded and reply.operation == "action" else None,
-        error=reply.error or _error_of(reply),
-        traceparent=reply.traceparent,
+        event,
+        origin=f"{reply.participant}@{reply.host[:HOST_LENGTH_MAX]}",
+        result=result,
+        error=None if error is None else error.bounded(),
+        traceparent=reply.traceparent[:TRACEPARENT_LENGTH],
+        done_in_round=reply.done_in_round,
     )
 
 

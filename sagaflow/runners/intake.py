@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
-from sagaflow.definitions.messages import Message, Reader, Unreadable, printable, write
+from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX, REASON_LENGTH_MAX
+from sagaflow.definitions.messages import Command, Message, Reader, Unreadable, printable, write
 from sagaflow.definitions.ports import Address, Delivery, Letter, Subscription, Transport
 from sagaflow.definitions.records import PutAside
+from sagaflow.definitions.surroundings import current
 from sagaflow.runners.batches import until_available
 from sagaflow.runners.receipts import Receipt, Receipts
 from sagaflow.runners.tasks import Tasks
@@ -27,7 +29,8 @@ class Intake(Generic[M]):
 
     What cannot be read is kept aside by `keep`, where a person finds it, and acknowledged. A body that has
     been delivered before is first taken apart: if one of its messages killed whoever had it, the others
-    will not share its fate again.
+    will not share its fate again. One that comes again alone waits for a random time, up to `suspect_pause_seconds`,
+    before it is taken: so of several that died together, it is another one's turn to be first each time.
     """
 
     def __init__(
@@ -38,12 +41,14 @@ class Intake(Generic[M]):
         take: Callable[[M, Receipt], None],
         keep: Keep,
         transport: Transport,
+        suspect_pause_seconds: float = 0.0,
     ) -> None:
         self._reader: Reader[M] = Reader(kind)
         self._address = address
         self._take = take
         self._keep = keep
         self._transport = transport
+        self._suspect_pause_seconds = suspect_pause_seconds
         self._receipts = Receipts()
         self._tasks = Tasks()
         self._subscription: Subscription | None = None
@@ -68,7 +73,7 @@ class Intake(Generic[M]):
 
     def put_aside(self, message: M, reason: str, receipt: Receipt) -> None:
         """Keep a message aside that could be read, but cannot be dealt with."""
-        self._set_aside(write(message), reason, receipt)
+        self._set_aside([Unreadable(write(message), reason)], receipt)
 
     def _arrived(self, delivery: Delivery) -> None:
         messages = self._reader.read(delivery.body)
@@ -76,26 +81,42 @@ class Intake(Generic[M]):
         if delivery.again and len(messages) > 1:
             self._tasks.spawn(self._take_apart(messages, receipt), f"sagaflow take apart {self._address}")
             return
+        self._set_aside([message for message in messages if isinstance(message, Unreadable)], receipt)
         for message in messages:
             if isinstance(message, Unreadable):
-                self._set_aside(message.raw, message.reason, receipt)
+                continue
+            if delivery.again and self._suspect_pause_seconds:
+                self._tasks.spawn(self._take_later(message, receipt), f"sagaflow suspect from {self._address}")
             else:
                 self._take(message, receipt)
 
-    def _set_aside(self, raw: bytes, reason: str, receipt: Receipt) -> None:
-        log.error("a message from %s is put aside: %s", self._address, printable(reason))
-        aside = PutAside(str(self._address), reason, raw[:PUT_ASIDE_BYTES_MAX])
+    async def _take_later(self, message: M, receipt: Receipt) -> None:
+        await asyncio.sleep(current().uniform(0.0, self._suspect_pause_seconds))
+        self._take(message, receipt)
+
+    def _set_aside(self, messages: Sequence[Unreadable], receipt: Receipt) -> None:
+        """Keep them aside in one transaction, however many a body holds."""
+        if not messages:
+            return
+        bounded = [printable(message.reason[:REASON_LENGTH_MAX]) for message in messages]
+        log.error("%d messages from %s are put aside: %s", len(messages), self._address, bounded[0])
+        aside = [
+            PutAside(str(self._address), reason, message.raw[:PUT_ASIDE_BYTES_MAX])
+            for message, reason in zip(messages, bounded, strict=True)
+        ]
         self._tasks.spawn(self._keep_aside(aside, receipt), f"sagaflow put aside {self._address}")
 
-    async def _keep_aside(self, aside: PutAside, receipt: Receipt) -> None:
-        await until_available("putting aside", lambda: self._keep([aside]))
-        receipt.done()
+    async def _keep_aside(self, aside: Sequence[PutAside], receipt: Receipt) -> None:
+        await until_available("putting aside", lambda: self._keep(aside))
+        for _ in aside:
+            receipt.done()
 
     async def _take_apart(self, messages: Sequence[M | Unreadable], receipt: Receipt) -> None:
+        self._set_aside([message for message in messages if isinstance(message, Unreadable)], receipt)
         for message in messages:
             if isinstance(message, Unreadable):
-                self._set_aside(message.raw, message.reason, receipt)
                 continue
-            alone = [Letter(self._address, write(message))]
+            expires_seconds = message.expires_seconds if isinstance(message, Command) else None
+            alone = [Letter(self._address, write(message), expires_seconds)]
             await until_available("publishing", partial(self._transport.publish, alone))
             receipt.done()

@@ -1,42 +1,82 @@
-"""What a person can do about a saga. Needs the store alone, so that it works from any place that reaches it.
+"""What a person can do about sagas. Needs the store alone, so that it works from any place that reaches it.
 
-Each verb is one event of the machine, in the journal with who and why. The commands that follow from it
+Each repair is one event of the machine, in the journal with who and why. The commands that follow from it
 are sent by a coordinator, as soon as one looks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 from uuid import UUID
 
 from sagaflow.core.effects import IgnoredBecause
-from sagaflow.core.events import (
-    AbandonRequested,
-    CancelRequested,
-    Event,
-    ReplyGiven,
-    RetryRequested,
-    SkipRequested,
-)
 from sagaflow.core.plan import Operation, Plan
-from sagaflow.core.state import OPEN, OpStatus, SagaStatus, by_name
-from sagaflow.definitions import payloads
+from sagaflow.core.state import SagaStatus
 from sagaflow.definitions.limits import REASON_LENGTH_MAX
-from sagaflow.definitions.ports import SagaStore
+from sagaflow.definitions.messages import ErrorInfo
+from sagaflow.definitions.ports import SagaStore, StoreTransaction
 from sagaflow.definitions.records import NO_PROCESS, SagaRecord, Watcher
 from sagaflow.definitions.surroundings import current
-from sagaflow.errors import NotPossible, SagaNotFound
+from sagaflow.errors import Locked, NotPossible, SagaNotFound, Unavailable
+from sagaflow.runners.repairs import (
+    Abandon,
+    Cancel,
+    GiveReply,
+    OfStep,
+    OpenOperation,
+    Prospect,
+    Repair,
+    Repaired,
+    RepairFilter,
+    RepairOutcome,
+    RetryStep,
+    SkipStep,
+    event_of,
+    is_unneeded,
+    look,
+    matches,
+    open_operations,
+    step_named,
+    the_one,
+    why_not,
+)
 from sagaflow.runners.turns import Turn
-
-StepEvent = RetryRequested | SkipRequested | ReplyGiven
 
 Tell = Callable[[UUID, SagaStatus, Sequence[Watcher]], None]
 
-_DONE_TO_STEP = {RetryRequested: "retried", SkipRequested: "skipped", ReplyGiven: "given this reply"}
+PAGE: Final = 100
+"""Sagas that are looked at in one go; each is repaired in a transaction of its own."""
+
+LOOKS_MAX: Final = 5
+"""How often a saga is looked at again that goes on while it is to be repaired."""
+
+
+class _SameInput:
+    """No other input: the default, since None may be one."""
+
+
+SAME_INPUT: Final = _SameInput()
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What was done to a saga in a transaction, to be told when it is committed."""
+
+    turn: Turn
+    ignored: IgnoredBecause | None
+    watchers: Sequence[Watcher]
+
+    @property
+    def status(self) -> SagaStatus:
+        """Where the saga stands now."""
+        return self.turn.state.status
 
 
 class Operator:
-    """Steers single sagas.
+    """Repairs sagas: single ones, or all that match a filter.
 
     Args:
         store: where they are kept.
@@ -50,6 +90,9 @@ class Operator:
         self._actor = actor
         self._tell = tell
         self._origin = f"operator@{current().host()}"
+        self._plans: dict[str, Plan] = {}
+
+    # One saga.
 
     async def cancel(self, saga_id: UUID, *, reason: str) -> SagaStatus:
         """Have the saga undone. One that is being undone already stays as it is.
@@ -58,104 +101,198 @@ class Operator:
             NotPossible: it has reached its pivot, or has ended.
             SagaNotFound: there is no such saga.
         """
-        turn_status, ignored = await self._apply(saga_id, CancelRequested(), reason)
-        if ignored is None or ignored is IgnoredBecause.UNDOING or turn_status is SagaStatus.COMPENSATED:
-            return turn_status
-        raise NotPossible(f"saga {saga_id} is {turn_status} and cannot be cancelled: {ignored}")
+        return await self.repair(saga_id, Cancel(), reason=reason)
 
-    async def retry(self, saga_id: UUID, *, reason: str, step: str | None = None) -> SagaStatus:
+    async def retry(
+        self, saga_id: UUID, *, reason: str, step: str | None = None, other_input: object = SAME_INPUT
+    ) -> SagaStatus:
         """Try a stuck or waiting operation again, now and with a fresh budget.
 
         Args:
             saga_id: which saga.
             reason: why it may work now.
-            step: which step; left out, the only one that is stuck.
+            step: which step, with the name of its participant or without; left out, the only one that is stuck.
+            other_input: what the participant is sent instead, from now on; only for what is stuck. Should the
+                action have happened after all, with what was sent before, that is what counts.
 
         Raises:
             NotPossible: nothing there can be tried again, or more than one step could be meant.
             SagaNotFound: there is no such saga.
+            PayloadError: the input cannot be encoded, or is over the limit of size or depth.
         """
-        return await self._about_step(saga_id, step, reason, lambda name, op: RetryRequested(name, op))
+        repair = RetryStep() if isinstance(other_input, _SameInput) else RetryStep.with_input(other_input)
+        return await self.repair(saga_id, repair, reason=reason, step=step)
 
     async def skip(self, saga_id: UUID, *, reason: str, step: str | None = None) -> SagaStatus:
-        """Go on as if a stuck operation were done: a person has settled it by other means."""
-        return await self._about_step(saga_id, step, reason, lambda name, op: SkipRequested(name, op))
+        """Go on as if a stuck operation were done: a person has settled it by other means. Raises as `retry`."""
+        return await self.repair(saga_id, SkipStep(), reason=reason, step=step)
 
     async def give_reply(
         self, saga_id: UUID, *, reason: str, succeeded: bool, result: object = None, step: str | None = None
     ) -> SagaStatus:
-        """Say by hand how an open operation ended: done, with its result, or (actions only) definitely not."""
-        encoded = payloads.encode(result) if succeeded else None
-        return await self._about_step(
-            saga_id, step, reason, lambda name, op: ReplyGiven(name, op, succeeded), result=encoded
-        )
+        """Say by hand how an open operation ended: done, with its result, or (actions only) not done.
+
+        A step that was said to be not done, and can be undone, is undone all the same: its command may still
+        be on its way, and the undo, finding nothing, sees to it that it comes to nothing. Raises as `retry`.
+        """
+        repair = GiveReply.of_success(result) if succeeded else GiveReply.of_refusal()
+        return await self.repair(saga_id, repair, reason=reason, step=step)
 
     async def abandon(self, saga_id: UUID, *, reason: str) -> SagaStatus:
-        """End a stuck saga as it stands. What is owed stays in the record, and nobody will do it."""
-        status, ignored = await self._apply(saga_id, AbandonRequested(), reason)
-        if ignored is not None:
-            raise NotPossible(f"saga {saga_id} is {status}; only a stuck saga can be abandoned")
-        return status
+        """End a stuck saga as it stands. What is owed stays in the record, and nobody will do it. Raises as
+        `cancel`."""
+        return await self.repair(saga_id, Abandon(), reason=reason)
 
-    async def _about_step(
-        self,
-        saga_id: UUID,
-        step: str | None,
-        reason: str,
-        make: Callable[[str, Operation], StepEvent],
-        result: bytes | None = None,
-    ) -> SagaStatus:
-        name, operation = await self._which(saga_id, step)
-        keep = result if operation is Operation.ACTION else None
-        event = make(name, operation)
-        status, ignored = await self._apply(saga_id, event, reason, keep)
-        if ignored is not None:
-            done = _DONE_TO_STEP[type(event)]
-            raise NotPossible(f"saga {saga_id} is {status}; the {operation} of {name} cannot be {done}: {ignored}")
-        return status
-
-    async def _which(self, saga_id: UUID, step: str | None) -> tuple[str, Operation]:
-        record, plan = await self._find(saga_id)
-        steps = by_name(plan, record.state)
-        if step is not None and step not in steps:
-            raise NotPossible(f"saga {record.saga} has no step {step!r}; it has {', '.join(steps)}")
-        candidates = [
-            (name, operation, state.op(operation).status)
-            for name, state in steps.items()
-            for operation in Operation
-            if step in (None, name) and state.op(operation).status in OPEN
-        ]
-        stuck = [(name, operation) for name, operation, status in candidates if status is OpStatus.STUCK]
-        if step is not None and candidates:
-            return stuck[0] if stuck else candidates[0][:2]
-        if len(stuck) == 1:
-            return stuck[0]
-        if stuck:
-            raise NotPossible(f"more than one step is stuck: {', '.join(name for name, _ in stuck)}; say which")
-        raise NotPossible(f"saga {saga_id} is {record.status}; nothing of it is stuck")
-
-    async def _apply(
-        self, saga_id: UUID, event: Event, reason: str, result: bytes | None = None
-    ) -> tuple[SagaStatus, IgnoredBecause | None]:
-        if not reason.strip():
-            raise NotPossible("give a reason; it is written to the journal of the saga")
-        _, plan = await self._find(saga_id)
+    async def repair(self, saga_id: UUID, repair: Repair, *, reason: str, step: str | None = None) -> SagaStatus:
+        """Do one of the above, given as a value. `step` is for what is about a step."""
+        _expect_reason(reason)
+        plan = await self._plan_of(saga_id)
         async with self._store.transaction() as tx:
             (record,) = await tx.load([saga_id])
-            turn = Turn(record, plan, tx.now)
-            ignored = turn.apply(
-                event, origin=self._origin, result=result, actor=self._actor, reason=reason[:REASON_LENGTH_MAX]
-            )
-            if turn.changed:
-                turn.leave_sending_to_others()
-                watchers = await tx.save([turn.change()], NO_PROCESS)
-        if turn.changed and self._tell is not None:
-            self._tell(saga_id, turn.state.status, watchers)
-        return turn.state.status, ignored
+            about = _meant(record, plan, step) if isinstance(repair, OfStep) else None
+            done = await self._do(tx, record, plan, repair, about, reason)
+        self._say(saga_id, done)
+        if done.ignored is None or is_unneeded(repair, done.status, done.ignored):
+            return done.status
+        raise _not_possible(record, why_not(plan, repair, about, done.ignored))
 
-    async def _find(self, saga_id: UUID) -> tuple[SagaRecord, Plan]:
+    # Many sagas.
+
+    async def preview(self, repair: Repair, matching: RepairFilter) -> AsyncIterator[Prospect]:
+        """The sagas that a repair would touch, the latest first, and where it makes no sense; nothing is done."""
+        async for page in self._pages(repair, matching):
+            for prospect in page:
+                yield prospect
+
+    async def repair_all(self, repair: Repair, matching: RepairFilter, *, reason: str) -> AsyncIterator[Repaired]:
+        """Repair all sagas that match, the latest first, each in a transaction of its own, and tell of each.
+
+        What goes wrong with one harms no other. It may be stopped at any time and done again: those that are
+        repaired do not match any more, or are left as they are.
+
+        Raises:
+            Unavailable: the store went away. What was told is done; of one more it is not known.
+
+        Example:
+            stuck = RepairFilter(saga="checkout", statuses=frozenset({SagaStatus.STUCK}), error="BankDown")
+            async for one in operator.repair_all(RetryStep(), stuck, reason="the bank is back"):
+                print(one.prospect.saga_id, one.outcome, one.why)
+        """
+        _expect_reason(reason)
+        async for page in self._pages(repair, matching):
+            for prospect in page:
+                yield await self._repair_one(prospect, repair, matching, reason)
+
+    async def _pages(self, repair: Repair, matching: RepairFilter) -> AsyncIterator[Sequence[Prospect]]:
+        page = matching.of_sagas
+        while records := await self._store.list(page, PAGE):
+            yield await self._look(records, repair, matching)
+            page = replace(page, before=records[-1].saga_id)
+
+    async def _look(self, records: Sequence[SagaRecord], repair: Repair, matching: RepairFilter) -> Sequence[Prospect]:
+        plans = await self._plans_of(records)
+        errors: dict[UUID, dict[tuple[str, Operation], ErrorInfo]] = defaultdict(dict)
+        for one in await self._store.latest_errors([record.saga_id for record in records]):
+            errors[one.saga_id][one.step, one.operation] = one.error
+        found = [look(one, plans[one.plan_hash], repair, matching, errors[one.saga_id]) for one in records]
+        return [prospect for prospect in found if prospect is not None]
+
+    async def _repair_one(self, prospect: Prospect, repair: Repair, matching: RepairFilter, reason: str) -> Repaired:
+        try:
+            return await self._repair_as_seen(prospect, repair, matching, reason)
+        except Exception as error:  # whatever is wrong with one is told, and harms no other
+            if isinstance(error, Unavailable) and not isinstance(error, Locked):
+                raise
+            why = f"{type(error).__qualname__}: {error}"
+            return Repaired(prospect, RepairOutcome.FAILED, prospect.record.status, why)
+
+    async def _repair_as_seen(
+        self, prospect: Prospect, repair: Repair, matching: RepairFilter, reason: str
+    ) -> Repaired:
+        """Repair a saga if it still is as it was seen; if not, look again whether it matches."""
+        saga_id = prospect.saga_id
+        for _ in range(LOOKS_MAX):
+            if prospect.why_not is not None:
+                outcome = RepairOutcome.UNNEEDED if prospect.unneeded else RepairOutcome.REFUSED
+                return Repaired(prospect, outcome, prospect.record.status, prospect.why_not)
+            async with self._store.transaction() as tx:
+                (record,) = await tx.load([saga_id])
+                done = None
+                if record.version == prospect.record.version:
+                    plan = self._plans[record.plan_hash]
+                    done = await self._do(tx, record, plan, repair, prospect.about, reason)
+            if done is not None:
+                self._say(saga_id, done)
+                return Repaired(prospect, RepairOutcome.DONE, done.status)
+            again = await self._look([record], repair, matching) if matches(record, matching) else ()
+            if not again:
+                return Repaired(prospect, RepairOutcome.CHANGED, record.status, "it went on, and does not match now")
+            prospect = again[0]
+        return Repaired(prospect, RepairOutcome.FAILED, prospect.record.status, "it went on each time; try again")
+
+    # How it is done.
+
+    async def _do(
+        self,
+        tx: StoreTransaction,
+        record: SagaRecord,
+        plan: Plan,
+        repair: Repair,
+        about: OpenOperation | None,
+        reason: str,
+    ) -> _Done:
+        """Let it happen to a saga that is locked."""
+        turn = Turn(record, plan, tx.now)
+        ignored = turn.apply(
+            event_of(repair, about),
+            origin=self._origin,
+            result=_result(repair, about),
+            other_input=repair.other_input if isinstance(repair, RetryStep) else None,
+            actor=self._actor,
+            reason=reason[:REASON_LENGTH_MAX],
+        )
+        watchers: Sequence[Watcher] = ()
+        if turn.changed:
+            turn.leave_sending_to_others()
+            watchers = await tx.save([turn.change()], NO_PROCESS)
+        return _Done(turn, ignored, watchers)
+
+    def _say(self, saga_id: UUID, done: _Done) -> None:
+        if done.turn.changed and self._tell is not None:
+            self._tell(saga_id, done.status, done.watchers)
+
+    async def _plan_of(self, saga_id: UUID) -> Plan:
         records = await self._store.find([saga_id])
         if not records:
             raise SagaNotFound(f"there is no saga {saga_id}")
-        (plan,) = await self._store.plans([records[0].plan_hash])
-        return records[0], plan
+        return (await self._plans_of(records))[records[0].plan_hash]
+
+    async def _plans_of(self, records: Sequence[SagaRecord]) -> Mapping[str, Plan]:
+        unknown = {record.plan_hash for record in records} - self._plans.keys()
+        if unknown:
+            self._plans.update((plan.hash, plan) for plan in await self._store.plans(sorted(unknown)))
+        return self._plans
+
+
+def _result(repair: Repair, about: OpenOperation | None) -> bytes | None:
+    """What an action is said to have returned; compensations return nothing."""
+    if isinstance(repair, GiveReply) and repair.succeeded and about is not None:
+        return repair.result if about.operation is Operation.ACTION else None
+    return None
+
+
+def _expect_reason(reason: str) -> None:
+    if not reason.strip():
+        raise NotPossible("give a reason; it is written to the journal of the saga")
+
+
+def _meant(record: SagaRecord, plan: Plan, said: str | None) -> OpenOperation:
+    try:
+        step = None if said is None else step_named(plan, said)
+        return the_one(open_operations(record, plan, step), said=step is not None)
+    except NotPossible as error:
+        raise _not_possible(record, str(error)) from None
+
+
+def _not_possible(record: SagaRecord, why: str) -> NotPossible:
+    return NotPossible(f"saga {record.saga_id} is {record.status}; {why}")

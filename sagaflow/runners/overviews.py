@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sagaflow.core.plan import Operation, Plan
@@ -11,7 +12,7 @@ from sagaflow.core.state import Cause, OpStatus, SagaStatus, by_name
 from sagaflow.definitions import ids
 from sagaflow.definitions.messages import ErrorInfo
 from sagaflow.definitions.ports import SagaStore
-from sagaflow.definitions.records import JournalEntry, SagaRecord
+from sagaflow.definitions.records import Attempt, JournalEntry, SagaRecord
 from sagaflow.errors import SagaNotFound
 
 
@@ -24,7 +25,9 @@ class OperationOverview:
     status: OpStatus
     attempts: int
     error: ErrorInfo | None
-    """What went wrong last, if anything did."""
+    """What went wrong last, if anything did; for one that is deferred, why nobody can do it now."""
+    next_at: datetime | None = None
+    """When it is looked at next, if it waits for a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ def overview_of(record: SagaRecord, plan: Plan, journal: Sequence[JournalEntry])
             status=step.op(operation).status,
             attempts=_attempts(journal, name, operation),
             error=_last_error(journal, name, operation),
+            next_at=_next_at(record, name, operation),
         )
         for name, step in by_name(plan, record.state).items()
         for operation in Operation
@@ -81,6 +85,47 @@ async def look_at(store: SagaStore, saga_id: UUID) -> tuple[SagaRecord, Plan, Se
         raise SagaNotFound(f"there is no saga {saga_id}")
     (plan,) = await store.plans([records[0].plan_hash])
     return records[0], plan, await store.journal(saga_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """An operation that nobody can do, or ask for, now: why, since when, and when it is tried next."""
+
+    record: SagaRecord
+    step: str
+    op: Operation
+    since: datetime
+    error: ErrorInfo | None
+    next_at: datetime | None
+
+
+async def waits_of(store: SagaStore, records: Sequence[SagaRecord]) -> Sequence[Wait]:
+    """What these sagas wait for, in their order: every operation of theirs that is deferred."""
+    plans = {plan.hash: plan for plan in await store.plans(sorted({record.plan_hash for record in records}))}
+    deferred = {
+        Attempt(record.saga_id, name, operation, op.round, op.attempt if op.again else op.attempt + 1): record
+        for record in records
+        for name, step in by_name(plans[record.plan_hash], record.state).items()
+        for operation in Operation
+        if (op := step.op(operation)).status is OpStatus.DEFERRED
+    }
+    told = {one.attempt: one for one in await store.deferrals(list(deferred))}
+    return [
+        Wait(
+            record=record,
+            step=attempt.step,
+            op=attempt.operation,
+            since=told[attempt].since,
+            error=told[attempt].error,
+            next_at=_next_at(record, attempt.step, attempt.operation),
+        )
+        for attempt, record in deferred.items()
+        if attempt in told
+    ]
+
+
+def _next_at(record: SagaRecord, step: str, operation: Operation) -> datetime | None:
+    return next((timer.due_at for timer in record.timers if (timer.step, timer.operation) == (step, operation)), None)
 
 
 def _attempts(journal: Sequence[JournalEntry], step: str, operation: Operation) -> int:

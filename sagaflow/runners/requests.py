@@ -13,6 +13,7 @@ from sagaflow.definitions.messages import (
     Answer,
     AnswerError,
     CancelRequest,
+    ErrorInfo,
     OutcomeRequest,
     Request,
     StartRequest,
@@ -68,7 +69,8 @@ class Requests:
             saga_id, status = await until_available("a request", partial(self._grant, request))
             answer = Answer(request_id=request.request_id, saga_id=saga_id, status=status)
         except tuple(ANSWER_ERRORS) as error:
-            answer = Answer(request_id=request.request_id, error=ANSWER_ERRORS[type(error)], message=str(error))
+            why = ErrorInfo.of(error).message  # bounded: an answer that nobody could read would be asked for again
+            answer = Answer(request_id=request.request_id, error=ANSWER_ERRORS[type(error)], message=why)
         except Exception:  # whatever it is, a request must be answered, or it would come again for ever
             log.exception("a request failed")
             answer = Answer(request_id=request.request_id, error=AnswerError.INVALID, message="the request failed")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from sagaflow.core.effects import (
     Effect,
@@ -16,13 +18,16 @@ from sagaflow.core.effects import (
     StopTimer,
 )
 from sagaflow.core.events import DeadlinePassed, Event, Succeeded, TimerFired
-from sagaflow.core.machine import advance
-from sagaflow.core.plan import Operation, Plan
-from sagaflow.core.state import OpStatus, SagaState, by_name
+from sagaflow.core.machine import advance, can_turn_round
+from sagaflow.core.plan import Operation, Plan, PlannedStep
+from sagaflow.core.state import DONE, OpStatus, SagaState, SagaStatus, by_name
 from sagaflow.definitions.messages import ErrorInfo
 from sagaflow.definitions.records import Change, JournalEntry, Payload, PayloadKind, SagaRecord, Timer
 
 TimerKey = tuple[str | None, Operation]
+
+BUDGET_SECONDS_MIN: Final = 0.001
+"""What is sent although its time is over, since the agenda has not come to that yet, will be refused as stale."""
 
 
 class Turn:
@@ -55,8 +60,14 @@ class Turn:
         actor: str | None = None,
         reason: str | None = None,
         traceparent: str | None = None,
+        done_in_round: int | None = None,
+        other_input: bytes | None = None,
     ) -> IgnoredBecause | None:
-        """Let the machine advance; returns why the event was ignored, if it was."""
+        """Let the machine advance; returns why the event was ignored, if it was.
+
+        `result` is what an action returned, in the round `done_in_round` if that is an earlier one than the
+        event says; `other_input` is what a retry has sent from now on.
+        """
         state, effects = advance(self.plan, self.state, event)
         ignored = next((effect.because for effect in effects if isinstance(effect, Ignored)), None)
         if ignored is not None and not self._is_worth_recording(event, ignored):
@@ -67,7 +78,9 @@ class Turn:
         self.to_send.extend(commands)
         self._keep_time(effects)
         if result is not None and ignored is None:
-            self._keep_result(event, result)
+            self._keep_result(event, result, done_in_round)
+        if other_input is not None and ignored is None:
+            self._keep_other_input(event, other_input)
         self._journal.append(
             JournalEntry(
                 saga_id=self.record.saga_id,
@@ -85,6 +98,16 @@ class Turn:
         )
         return ignored
 
+    def leaves_behind(self, step: str, operation: Operation) -> bool:
+        """Whether an action that turns out to have been done is an effect that nobody counts on and nobody undoes:
+        the saga has ended, by a person who had skipped it or given up the saga as it stood."""
+        if not self.state.ended or operation is not Operation.ACTION or step not in self.plan.index:
+            return False
+        known = by_name(self.plan, self.state)[step]
+        if self.state.status is SagaStatus.ABANDONED and known.action.status is not OpStatus.SUCCEEDED:
+            return known.compensation.status not in DONE
+        return known.action.status is OpStatus.SKIPPED
+
     def wake(self, origin: str) -> None:
         """The agenda has come to this saga: what is due happens."""
         self.woken = True
@@ -95,6 +118,17 @@ class Turn:
                 del self._timers[timer.step, timer.operation]
                 self.apply(DeadlinePassed(), origin=origin)
             else:
+                event = TimerFired(timer.step, timer.operation, timer.round, timer.attempt)
+                self.apply(event, origin=origin)
+
+    def retry_deferred(self, origin: str, which: Callable[[Turn, PlannedStep], bool]) -> None:
+        """Of the steps whose first command could not be sent yet, try some now, and not when their time comes."""
+        for timer in list(self._timers.values()):
+            if timer.step is None or self._timers.get((timer.step, timer.operation)) is not timer:
+                continue  # stopped or replaced by what happened before it
+            place = self.plan.index[timer.step]
+            op = self.state.steps[place].op(timer.operation)
+            if op.status is OpStatus.DEFERRED and not op.again and which(self, self.plan.steps[place]):
                 event = TimerFired(timer.step, timer.operation, timer.round, timer.attempt)
                 self.apply(event, origin=origin)
 
@@ -118,6 +152,22 @@ class Turn:
                 command = SendCommand(name, operation, op.round, op.attempt)
                 if op.status is OpStatus.SENT and command not in self.to_send:
                     self.to_send.append(command)
+
+    def budget_seconds(self, command: SendCommand) -> float:
+        """How long a command that is sent now is of use. A compensation is owed, and has the whole time of its step.
+
+        An action has what is left until its next attempt is made or it is given up; and until the saga's deadline, for
+        as long as that would still have the saga undone.
+        """
+        step = self.plan.steps[self.plan.index[command.step]]
+        timeout = step.budget(command.operation).timeout_seconds
+        if command.operation is Operation.COMPENSATION:
+            return timeout
+        ends = [self._timers.get((command.step, command.operation))]
+        if can_turn_round(self.plan, self.state):
+            ends.append(self._timers.get(_DEADLINE))
+        left = [(timer.due_at - self.now).total_seconds() for timer in ends if timer is not None]
+        return max(BUDGET_SECONDS_MIN, min([timeout, *left]))
 
     def leave_sending_to_others(self) -> None:
         """Commands are not sent by who makes this change, but by the coordinator that its agenda reaches."""
@@ -171,9 +221,20 @@ class Turn:
         op = by_name(self.plan, self.state)[event.step].op(event.operation) if event.step in self.plan.index else None
         return op is not None and op.status is not OpStatus.SUCCEEDED
 
-    def _keep_result(self, event: Event, result: bytes) -> None:
-        step, round_ = getattr(event, "step", ""), getattr(event, "round", 1)
+    def _keep_result(self, event: Event, result: bytes, done_in_round: int | None) -> None:
+        """A participant says of which round it is; a person means what was asked for last."""
+        step = getattr(event, "step", "")
+        now = max(1, by_name(self.plan, self.state)[step].action.round)
+        said = getattr(event, "round", now)
+        round_ = done_in_round if done_in_round is not None and 1 <= done_in_round < said else said
         self.keep(Payload(self.record.saga_id, step, PayloadKind.RESULT, round_, result))
+
+    def _keep_other_input(self, event: Event, other_input: bytes) -> None:
+        """It belongs to the round that the retry has opened, and to those after it."""
+        step, operation = getattr(event, "step", ""), getattr(event, "operation", Operation.ACTION)
+        round_ = by_name(self.plan, self.state)[step].op(operation).round
+        kind = PayloadKind.COMMAND if operation is Operation.ACTION else PayloadKind.UNDO
+        self.keep(Payload(self.record.saga_id, step, kind, round_, other_input))
 
     def _keep_time(self, effects: tuple[Effect, ...]) -> None:
         for effect in effects:

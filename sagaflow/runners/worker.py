@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from sagaflow.core.plan import Operation
-from sagaflow.definitions.messages import Command, ErrorInfo, Reply, ReplyOutcome, write
+from sagaflow.core.plan import Operation, is_name
+from sagaflow.definitions.announcements import announcement_of
+from sagaflow.definitions.messages import Command, ErrorInfo, Inquiry, Reply, ReplyOutcome, write
 from sagaflow.definitions.participant import Participant
 from sagaflow.definitions.ports import Address, Letter, QueueKind, Transactions, Transport
 from sagaflow.definitions.surroundings import current
 from sagaflow.errors import DefinitionError
+from sagaflow.runners.allowance import Allowance, Stale
 from sagaflow.runners.barrier import AnyStep, Barrier, Verdict
 from sagaflow.runners.batches import until_available
+from sagaflow.runners.dead import DIED, DeadLetters
 from sagaflow.runners.intake import Intake
 from sagaflow.runners.outbox import Outbox
 from sagaflow.runners.receipts import Receipt
@@ -25,8 +29,14 @@ log = logging.getLogger("sagaflow.worker")
 
 Tx = TypeVar("Tx")
 
-HANDLER_BUDGET_SECONDS = 30.0
-UNSERVED_RETRY_SECONDS = 10.0
+SUSPECT_PAUSE_SECONDS = 0.25
+"""How long, at most, a command that comes again is held back. The others that died with it are as innocent as it may
+be: with a pause of chance it is not always the same one that comes first, kills, and is killed with."""
+
+UNSERVED_RETRY_SECONDS = 1.0
+
+GIVEN_UP = Verdict(ReplyOutcome.FAILED, error=ErrorInfo("GivenUp", DIED))
+"""The answer to a command that the broker gave up: its outcome is unknown, and it is not to be sent again."""
 
 
 class Worker:
@@ -53,8 +63,11 @@ class Worker:
         self._concurrency = concurrency
         self._grace_seconds = grace_seconds
         self._host = current().host()
+        self._announcement = b""
         self._tasks = Tasks()
-        self._intakes = [self._intake(queue) for queue in (QueueKind.COMPENSATIONS, QueueKind.COMMANDS)]
+        compensations, commands = map(self._intake, (QueueKind.COMPENSATIONS, QueueKind.COMMANDS))
+        self._intakes: Sequence[Intake[Any]] = (compensations, self._intake_of_inquiries(), commands)
+        self._dead = [self._dead_letters(queue) for queue in (QueueKind.COMPENSATIONS, QueueKind.COMMANDS)]
         self._closing = AsyncExitStack()
         self._entered = False
 
@@ -62,11 +75,15 @@ class Worker:
         if self._entered:
             raise RuntimeError("a worker is entered once; make another to run it again")
         self._entered = True
+        self._announcement = write(announcement_of(self._participant, self._host))
         async with AsyncExitStack() as stack:
             await self._transactions.check()
             await stack.enter_async_context(self._transport)
             stack.push_async_callback(self._outbox.abort)
             stack.push_async_callback(self._tasks.cancel)
+            for dead in self._dead:
+                await dead.open()
+                stack.push_async_callback(dead.close)
             for intake in self._intakes:
                 await intake.open(self._concurrency)
                 stack.push_async_callback(intake.close)
@@ -80,6 +97,8 @@ class Worker:
 
     async def _finish(self) -> None:
         """Take nothing more, finish what was taken within the grace, and send its replies."""
+        for dead in self._dead:
+            await dead.stop()
         for intake in self._intakes:
             await intake.stop()
         await self._tasks.drain(self._grace_seconds)
@@ -95,38 +114,79 @@ class Worker:
         intake: Intake[Command] = Intake(
             Command,
             Address(queue, self._participant.name),
-            take=lambda command, receipt: self._tasks.spawn(
-                self._serve(command, receipt, running, intake), f"sagaflow {command.operation} {command.step}"
-            ),
+            take=lambda command, receipt: self._take(command, receipt, running, intake),
             keep=self._transactions.put_aside,
             transport=self._transport,
+            suspect_pause_seconds=SUSPECT_PAUSE_SECONDS,
         )
         return intake
 
+    def _intake_of_inquiries(self) -> Intake[Inquiry]:
+        """Opened when compensations are being taken: that is what an answer stands for."""
+        return Intake(
+            Inquiry,
+            Address(QueueKind.INQUIRIES, self._participant.name),
+            take=self._announce,
+            keep=self._transactions.put_aside,
+            transport=self._transport,
+        )
+
+    def _announce(self, inquiry: Inquiry, receipt: Receipt) -> None:
+        """Say what is served. It needs no database, so it says nothing about one."""
+        self._outbox.put([Letter(Address(QueueKind.ANSWERS, inquiry.reply_to), self._announcement)], [receipt])
+
+    def _dead_letters(self, queue: QueueKind) -> DeadLetters[Command]:
+        return DeadLetters(
+            Command,
+            Address(queue, self._participant.name),
+            keep=self._transactions.put_aside,
+            transport=self._transport,
+            answer=lambda command: [_letter(self._reply(command, GIVEN_UP), command)],
+        )
+
+    def _take(self, command: Command, receipt: Receipt, running: asyncio.Semaphore, intake: Intake[Command]) -> None:
+        strange = next((name for name in (command.reply_to, command.step) if not is_name(name)), None)
+        if strange is not None:  # it could neither be recorded nor answered, and would come again for ever
+            intake.put_aside(command, f"{strange[:100]!r} can name neither a coordinator nor a step", receipt)
+            return
+        self._tasks.spawn(
+            self._serve(command, receipt, running, Allowance.of(command)),
+            f"sagaflow {command.operation} {command.step}",
+        )
+
     async def _serve(
-        self, command: Command, receipt: Receipt, running: asyncio.Semaphore, intake: Intake[Command]
+        self, command: Command, receipt: Receipt, running: asyncio.Semaphore, allowance: Allowance
     ) -> None:
         async with running:
-            reply = await self._reply_to(command)
-        self._outbox.put([Letter(Address(QueueKind.REPLIES, command.reply_to), write(reply))], [receipt])
+            reply = await self._reply_to(command, allowance)
+        self._outbox.put([_letter(reply, command)], [receipt])
 
-    async def _reply_to(self, command: Command) -> Reply:
+    async def _reply_to(self, command: Command, allowance: Allowance) -> Reply:
         step = self._participant.steps.get(command.handler)
         if step is None or not _can(step, command.operation):
             log.warning("%s of %s.%s is not served", command.operation, self._participant.name, command.handler)
             return self._reply(command, Verdict(ReplyOutcome.UNSERVED), UNSERVED_RETRY_SECONDS)
         try:
-            verdict = await until_available("the participant's database", partial(self._carry_out, step, command))
+            verdict = await until_available(
+                "the participant's database", partial(self._carry_out, step, command, allowance)
+            )
+        except Stale as error:
+            log.info("%s of %s is stale: %s", command.operation, command.step, error)
+            return self._reply(command, Verdict(ReplyOutcome.FAILED, error=ErrorInfo.of(error)), 0.0)
         except Exception as error:  # noqa: BLE001  # handlers may raise anything; it is all told to the coordinator
             log.info("%s of %s failed: %s", command.operation, command.step, type(error).__qualname__)
             verdict = Verdict(ReplyOutcome.FAILED, error=ErrorInfo.of(error))
-            return self._reply(command, verdict, step.retry.delay_seconds(command.attempt, error))
+            return self._reply(command, verdict, step.retry_of(command.operation).delay_seconds(command.attempt, error))
         return self._reply(command, verdict)
 
-    async def _carry_out(self, step: AnyStep, command: Command) -> Verdict:
+    async def _carry_out(self, step: AnyStep, command: Command, allowance: Allowance) -> Verdict:
         try:
-            async with asyncio.timeout(min(HANDLER_BUDGET_SECONDS, command.budget_seconds)):
-                return await self._barrier.carry_out(step, command)
+            async with asyncio.timeout(allowance.whole_seconds()) as whole:
+                return await self._barrier.carry_out(step, command, allowance)
+        except TimeoutError:
+            if whole.expired():  # not the handler: what it waited for was the database
+                allowance.check()
+            raise
         except asyncio.CancelledError as error:
             if is_being_cancelled():
                 raise
@@ -147,7 +207,12 @@ class Worker:
             result=verdict.result,
             error=verdict.error,
             retry_after_seconds=retry_after_seconds,
+            done_in_round=None if verdict.round == command.round else verdict.round,
         )
+
+
+def _letter(reply: Reply, command: Command) -> Letter:
+    return Letter(Address(QueueKind.REPLIES, command.reply_to), write(reply))
 
 
 def _can(step: AnyStep, operation: Operation) -> bool:

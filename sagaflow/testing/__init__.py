@@ -6,6 +6,9 @@ Nothing here needs a server. See docs/testing.md. The conformance suites of the 
 `transport_contract` and `transactions_contract`; what our own runs of the simulator are, in `simulate`.
 """
 
+from sagaflow.testing.expecting import Asked as Asked
+from sagaflow.testing.expecting import Expected as Expected
+from sagaflow.testing.expecting import expect as expect
 from sagaflow.testing.exploring.explore import CounterExample as CounterExample
 from sagaflow.testing.exploring.explore import Exploration as Exploration
 from sagaflow.testing.exploring.explore import explore as explore

@@ -21,6 +21,8 @@ from itertools import count
 from typing import Final, get_args
 from uuid import UUID, uuid4
 
+import msgspec
+
 from sagaflow.core import events
 from sagaflow.core.effects import Effect, Ignored, IgnoredBecause, SendCommand
 from sagaflow.core.events import (
@@ -37,17 +39,19 @@ from sagaflow.core.events import (
 )
 from sagaflow.core.machine import advance
 from sagaflow.core.plan import Operation, Plan, PlannedStep, StepKind
-from sagaflow.core.state import SagaState, SagaStatus, initial
+from sagaflow.core.state import ENDED, SagaState, SagaStatus, initial
 from sagaflow.definitions import ids
 from sagaflow.definitions.limits import PAYLOAD_BYTES_MAX, PUT_ASIDE_BYTES_MAX
-from sagaflow.definitions.messages import ErrorInfo
+from sagaflow.definitions.messages import AnnouncedStep, Announcement, ErrorInfo
 from sagaflow.definitions.ports import SagaStore
 from sagaflow.definitions.records import (
     INPUT_STEP,
     NO_PROCESS,
+    Attempt,
     Change,
     Due,
     JournalEntry,
+    LatestError,
     Payload,
     PayloadKind,
     PutAside,
@@ -98,10 +102,23 @@ WIDE: Final = Plan(
 
 PLANS: Final = {plan.hash: plan for plan in (SHORT, LONG, WIDE)}
 
+STOCK: Final = Announcement(
+    participant="stock",
+    host="stock-1:17",
+    hash="a" * 64,
+    steps=(
+        AnnouncedStep(name="reserve", has_compensation=True, command_schema={"type": "string", "title": "\x00✓"}),
+        AnnouncedStep(name="count", has_compensation=False, no_compensation="it only \x00 reads"),
+    ),
+)
+PAYMENTS: Final = Announcement(participant="payments", host="payments-1:1", hash="b" * 64, steps=())
+
 STARTED: Final = Started()
 DONE: Final = Succeeded("reserve", ACTION, 1, 1)
 STUCK: Final = CommandFailed("reserve", ACTION, 1, 1)
 NOT_YET: Final = Failed("reserve", ACTION, 1, 1, 2.5)
+
+OPEN_STATUSES: Final = frozenset(SagaStatus) - ENDED
 
 EVERY_EVENT: Final[Sequence[Event]] = (
     Started(),
@@ -116,6 +133,7 @@ EVERY_EVENT: Final[Sequence[Event]] = (
     DeadlinePassed(),
     events.CancelRequested(),
     RetryRequested("reserve", ACTION),
+    RetryRequested("reserve", ACTION, other_input=True),
     events.ReplyGiven("reserve", COMPENSATION, succeeded=True),
     events.SkipRequested("reserve", COMPENSATION),
     events.AbandonRequested(),
@@ -421,7 +439,9 @@ class StoreContract:
         begun = happens(one, STARTED, payloads=[an_input(one), *rounds])
         await insert(store, begun, happens(other, STARTED, payloads=[an_input(other)]))
         await save(store, happens(begun.record, DONE, payloads=[a_result(one)]))
-        kept = {an_input(one), an_input(other), *rounds, a_result(one)}
+        undo = Payload(one.saga_id, "reserve", PayloadKind.UNDO, 2, b"2")
+        await save(store, happens((await store.find([one.saga_id]))[0], NOT_YET, payloads=[undo]))
+        kept = {an_input(one), an_input(other), *rounds, a_result(one), undo}
         assert set(await payloads(store, one.saga_id, other.saga_id)) == kept
         assert await payloads(store, other.saga_id) == [an_input(other)]
 
@@ -788,6 +808,111 @@ class StoreContract:
         assert await listed(statuses=frozenset({running}), saga="short", key="order-1") == [short.saga_id]
         assert await listed(statuses=frozenset({running}), key="order-2") == []
 
+    async def test_pages_are_told_by_the_last_saga_of_the_page_before(self, store: SagaStore) -> None:
+        records = [await started(store, plan) for plan in (SHORT, LONG, SHORT, LONG, SHORT)]
+        await save(store, happens(records[1], events.CancelRequested()), happens(records[2], DONE))
+        ids = [record.saga_id for record in reversed(records)]
+        ids_of_open = [record.saga_id for record in reversed(records) if record is not records[2]]
+        for statuses, expected in ((frozenset[SagaStatus](), ids), (OPEN_STATUSES, ids_of_open)):
+            seen: list[UUID] = []
+            while page := await store.list(SagaFilter(statuses=statuses, before=seen[-1] if seen else None), 2):
+                assert len(page) <= 2
+                seen += [record.saga_id for record in page]
+            assert seen == expected
+        assert not await store.list(SagaFilter(before=ids[-1]), 10)
+        assert [one.saga_id for one in await store.list(SagaFilter(saga="short", before=ids[0]), 10)] == ids[2::2]
+
+    async def test_sagas_that_wait_for_somebody_are_found_among_the_open_ones(self, store: SagaStore) -> None:
+        begun = [await started(store, LONG) for _ in range(3)]
+        unserved, without_code, goes_on = begun
+        ended = await started(store)
+        deferred = events.CommandDeferred("place", ACTION, 1, 1, 7.5)
+        await save(
+            store,
+            happens(unserved, Unserved("place", ACTION, 1, 1, 10.0)),
+            happens(without_code, deferred),
+            happens(ended, DONE),
+        )
+
+        async def waiting(**restrictions: object) -> list[UUID]:
+            matching = SagaFilter(waiting=True, **restrictions)  # type: ignore[arg-type]
+            return [record.saga_id for record in await store.list(matching, 10)]
+
+        assert await waiting() == [without_code.saga_id, unserved.saga_id]
+        assert await waiting(key=unserved.key, saga="long") == [unserved.saga_id]
+        assert await waiting(statuses=frozenset({SagaStatus.STUCK})) == []
+        assert await waiting(before=without_code.saga_id) == [unserved.saga_id]
+        assert goes_on.saga_id not in await waiting()
+
+    async def test_it_is_known_since_when_and_why_an_attempt_waits(self, store: SagaStore) -> None:
+        waits, other = await started(store, LONG), await started(store, LONG)
+        attempt = ("place", ACTION, 1, 1)
+        change = happens(
+            waits,
+            Unserved(*attempt, 10.0),
+            TimerFired(*attempt),
+            Unserved(*attempt, 10.0),
+            TimerFired(*attempt),
+        )
+        told = {1: ErrorInfo("Unserved", "at first"), 3: ErrorInfo("Unserved", "at last\x00")}
+        journal = [replace(entry, error=told.get(place)) for place, entry in enumerate(change.journal, 1)]
+        await save(store, replace(change, journal=journal))
+        asked = Attempt(waits.saga_id, *attempt)
+        (deferral,) = await store.deferrals(
+            [
+                asked,
+                Attempt(other.saga_id, *attempt),
+                replace(asked, attempt=2),
+                replace(asked, round=2),
+                replace(asked, operation=COMPENSATION),
+                replace(asked, step="reserve"),
+            ]
+        )
+        entries = await store.journal(waits.saga_id)
+        assert (deferral.attempt, deferral.since) == (asked, entries[1].at)
+        assert deferral.error == told[3]
+        assert not await store.deferrals([])
+
+    async def test_sagas_are_listed_of_which_nothing_was_written_for_a_while(self, store: SagaStore) -> None:
+        records = [await started(store) for _ in range(2)]
+        running = frozenset({SagaStatus.RUNNING})
+        for statuses in (frozenset[SagaStatus](), running):
+            idle = [len(await store.list(SagaFilter(statuses=statuses, idle_seconds=s), 10)) for s in (0.0, 3600.0)]
+            assert idle == [2, 0]
+
+        async def idle_longer_than_the_other() -> list[UUID]:
+            return [one.saga_id for one in await store.list(SagaFilter(idle_seconds=0.2), 10)]
+
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while len(await idle_longer_than_the_other()) < 2:  # noqa: ASYNC110  # what is waited for is time
+                await asyncio.sleep(PAUSE_SECONDS)
+        await save(store, happens(records[1], NOT_YET))
+        assert await idle_longer_than_the_other() == [records[0].saga_id]
+
+    async def test_the_latest_error_of_each_operation_is_told(self, store: SagaStore) -> None:
+        record, well = await started(store, LONG), await started(store, LONG)
+        errors = [ErrorInfo("BankDown", f"call {number} \x00 ✓", "Traceback") for number in range(5)]
+        told: Sequence[tuple[Event, ErrorInfo | None]] = [
+            (Failed("place", ACTION, 1, 1, 1.0), errors[0]),
+            (Failed("place", ACTION, 1, 2, 1.0), errors[1]),
+            (TimerFired("place", ACTION, 1, 2), None),
+            (Failed("place", COMPENSATION, 1, 1, 1.0), errors[2]),
+            (Failed("reserve", ACTION, 1, 1, 1.0), errors[3]),
+            (DeadlinePassed(), errors[4]),
+        ]
+        entries = [
+            replace(ENTRY, saga_id=record.saga_id, seq=seq, event=event, error=error)
+            for seq, (event, error) in enumerate(told, 2)
+        ]
+        change = happens(record, NOT_YET)
+        await save(store, replace(change, journal=entries, record=replace(change.record, version=1 + len(entries))))
+        assert list(await store.latest_errors([record.saga_id, well.saga_id, uuid4()])) == [
+            LatestError(record.saga_id, "place", ACTION, errors[1]),
+            LatestError(record.saga_id, "place", COMPENSATION, errors[2]),
+            LatestError(record.saga_id, "reserve", ACTION, errors[3]),
+        ]
+        assert list(await store.latest_errors([])) == []
+
     async def test_what_does_not_exist_is_not_found(self, store: SagaStore) -> None:
         nowhere = uuid4()
         assert list(await store.find([nowhere])) == []
@@ -798,6 +923,48 @@ class StoreContract:
         assert list(await store.list_put_aside(10)) == []
 
     # Messages that could not be dealt with.
+
+    async def test_announcements_are_kept_as_they_are(self, store: SagaStore) -> None:
+        assert list(await store.announcements()) == []
+        async with store.transaction() as tx:
+            before = tx.now
+        await store.keep_announcements([STOCK, PAYMENTS], 60.0)
+        kept = await store.announcements()
+        assert [one.announcement for one in kept] == [PAYMENTS, STOCK]
+        assert all(one.is_live for one in kept)
+        async with store.transaction() as tx:
+            after = tx.now
+        assert all(before <= one.heard_at <= after for one in kept)
+
+    async def test_an_announcement_that_is_heard_again_is_kept_once(self, store: SagaStore) -> None:
+        await store.keep_announcements([STOCK, STOCK], 60.0)
+        (first,) = await store.announcements()
+        bare = msgspec.structs.replace(STOCK, steps=())
+        await store.keep_announcements([bare], 60.0)
+        (again,) = await store.announcements()
+        assert again.announcement == bare
+        assert again.heard_at > first.heard_at
+
+    async def test_each_host_and_each_hash_is_kept_and_the_latest_comes_first(self, store: SagaStore) -> None:
+        of_hosts = [
+            msgspec.structs.replace(STOCK, host=host, hash=digit * 64)
+            for host, digit in [("b", "1"), ("a", "1"), ("a", "2")]
+        ]
+        for one in of_hosts:
+            await store.keep_announcements([one], 60.0)
+        assert [kept.announcement for kept in await store.announcements()] == of_hosts[::-1]
+
+    async def test_who_is_silent_does_not_count_as_live(self, store: SagaStore) -> None:
+        await store.keep_announcements([STOCK], 60.0)
+        await store.keep_announcements([PAYMENTS], PAUSE_SECONDS)
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while all(kept.is_live for kept in await store.announcements()):  # noqa: ASYNC110  # by the store's clock
+                await asyncio.sleep(PAUSE_SECONDS)
+        assert [kept.is_live for kept in await store.announcements()] == [False, True]
+
+    async def test_nothing_to_keep_is_kept(self, store: SagaStore) -> None:
+        await store.keep_announcements([], 60.0)
+        assert list(await store.announcements()) == []
 
     async def test_messages_that_are_put_aside_are_kept_and_the_latest_are_listed(self, store: SagaStore) -> None:
         messages = [PutAside("replies.shop", f"reason {number}", bytes([0, 255, number])) for number in range(3)]

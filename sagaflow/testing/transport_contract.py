@@ -17,11 +17,25 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from sagaflow.definitions.limits import BATCH_BYTES_MAX, BATCH_COUNT_MAX, MESSAGE_BYTES_MAX
-from sagaflow.definitions.ports import Address, Delivery, Letter, QueueKind, Subscription, Transport
+from sagaflow.definitions.ports import (
+    EXPIRED,
+    Address,
+    DeadDelivery,
+    Delivery,
+    Letter,
+    QueueKind,
+    Subscription,
+    Transport,
+)
 from sagaflow.errors import Unavailable
 
 DEADLINE_SECONDS: Final = 30.0
 PAUSE_SECONDS: Final = 0.005
+
+SHORT_SECONDS: Final = 0.2
+"""What expires so soon has expired when a test has waited for twice as long."""
+
+LONG_SECONDS: Final = 600.0
 
 COMMANDS: Final = Address(QueueKind.COMMANDS, "inventory")
 REPLIES: Final = Address(QueueKind.REPLIES, "shop")
@@ -113,6 +127,88 @@ class TransportContract:
             await transport.publish(letters(gone, ["now"]))
             await late.until_it_has(["now"])
             assert late.texts == ["now"]
+
+    async def test_what_has_expired_is_not_delivered(self, transport: Transport) -> None:
+        """After its time in the queue a message is dropped; those before and behind it are not."""
+        async with transport:
+            await transport.publish(letters(COMMANDS, ["before"]))
+            await transport.publish(letters(COMMANDS, ["expired"], expires_seconds=SHORT_SECONDS))
+            await transport.publish(letters(COMMANDS, ["in time"], expires_seconds=LONG_SECONDS))
+            await transport.publish(letters(COMMANDS, ["behind"]))
+            await asyncio.sleep(2 * SHORT_SECONDS)
+            inbox = await Inbox.at(transport, COMMANDS)
+            await inbox.until_it_has(["before", "in time", "behind"])
+            await self._let_others_have_a_turn(transport)
+            assert sorted(inbox.texts) == ["before", "behind", "in time"]
+
+    async def test_what_expires_behind_a_busy_consumer_is_not_delivered(self, transport: Transport) -> None:
+        """A message expires while it waits for room, too, and the one behind it comes as soon as there is some."""
+        async with transport:
+            busy = await Inbox.at(transport, COMMANDS, prefetch=1, acknowledge=False)
+            await transport.publish(letters(COMMANDS, ["first"]))
+            await busy.until_it_has(["first"])
+            await transport.publish(letters(COMMANDS, ["expired"], expires_seconds=SHORT_SECONDS))
+            await transport.publish(letters(COMMANDS, ["last"]))
+            await asyncio.sleep(2 * SHORT_SECONDS)
+            await busy.deliveries[0].ack()
+            await busy.until_it_has(["last"])
+            assert busy.texts == ["first", "last"]
+
+    async def test_what_does_not_expire_is_not_lost_with_what_does(self, transport: Transport) -> None:
+        """In one publish, no message is dropped before its own time."""
+        kept = letters(COMMANDS, numbered(2 * BATCH_COUNT_MAX))
+        in_time = letters(COMMANDS, ["in time"], expires_seconds=LONG_SECONDS)
+        expiring = letters(COMMANDS, [f"expiring {number}" for number in range(60)], expires_seconds=SHORT_SECONDS)
+        async with transport:
+            await transport.publish([*expiring[:30], *kept[:30], *in_time, *kept[30:], *expiring[30:]])
+            await asyncio.sleep(2 * SHORT_SECONDS)
+            inbox = await Inbox.at(transport, COMMANDS)
+            await inbox.until_it_has(["in time", *numbered(2 * BATCH_COUNT_MAX)])
+
+    async def test_what_expires_is_delivered_in_time(self, transport: Transport) -> None:
+        """To a consumer that has room it comes like any other, with however odd a time; a time of years is no error."""
+        texts = numbered(5)
+        seconds = [1e9, LONG_SECONDS, 0.57 * LONG_SECONDS, LONG_SECONDS + 1e-9, 4_294_967.0]
+        async with transport:
+            inbox = await Inbox.at(transport, COMMANDS)
+            for text, expires_seconds in zip(texts, seconds, strict=True):
+                await transport.publish(letters(COMMANDS, [text], expires_seconds=expires_seconds))
+            await transport.publish(letters(REPLIES, ["a moment"], expires_seconds=1e-9))
+            await inbox.until_it_has(texts)
+
+    async def test_nothing_is_given_up_but_what_has_expired(self, transport: Transport) -> None:
+        """The owner of an address is told of what was not delivered to it and why, or, if it expired, not even that."""
+        async with transport:
+            await transport.publish(letters(COMMANDS, ["kept", "kept, too"]))
+            await transport.publish(letters(COMMANDS, ["expired"], expires_seconds=SHORT_SECONDS))
+            await transport.publish(letters(REPLIES, ["another's"], expires_seconds=SHORT_SECONDS))
+            await asyncio.sleep(2 * SHORT_SECONDS)
+            dead = await Inbox.at(transport, COMMANDS, dead=True)
+            inbox = await Inbox.at(transport, COMMANDS)
+            await transport.publish(letters(COMMANDS, ["last"]))
+            await inbox.until_it_has(["kept", "kept, too", "last"])
+            await dead.cancel()
+            assert sorted(inbox.texts) == ["kept", "kept, too", "last"]
+            assert dead.texts in ([], ["expired"])
+            assert {delivery.reason for delivery in dead.dead_deliveries} <= {EXPIRED}
+
+    async def test_what_was_given_up_is_consumed_as_anything_else(self, transport: Transport) -> None:
+        """Only of answers nothing is kept; to consume with no room makes no sense here either."""
+        async with transport:
+            for address, prefetch in ((ANSWERS, 1), (COMMANDS, 0)):
+                try:
+                    await transport.subscribe_dead(address, _ignore, prefetch=prefetch)
+                except ValueError:
+                    continue
+                raise AssertionError(f"it consumes what was given up of {address}, {prefetch} at a time")
+            subscription = await transport.subscribe_dead(COMMANDS, _ignore, prefetch=1)
+            await subscription.cancel()
+            await subscription.cancel()
+        try:
+            await transport.subscribe_dead(COMMANDS, _ignore, prefetch=1)
+        except Unavailable:
+            return
+        raise AssertionError("it was used without being entered")
 
     async def test_what_is_not_acknowledged_comes_again(self, transport: Transport) -> None:
         """When its consumer goes away, a delivery comes to the next one, and says that it comes again."""
@@ -237,17 +333,28 @@ class Inbox:
 
     def __init__(self, *, acknowledge: bool) -> None:
         self.deliveries: list[Delivery] = []
+        self.dead_deliveries: list[DeadDelivery] = []
+        """Those of them that the transport had given up."""
         self._acknowledge = acknowledge
         self._acknowledging: set[asyncio.Task[None]] = set()
         self._subscription: Subscription | None = None
 
     @classmethod
     async def at(
-        cls, transport: Transport, address: Address, *, prefetch: int = 100, acknowledge: bool = True
+        cls,
+        transport: Transport,
+        address: Address,
+        *,
+        prefetch: int = 100,
+        acknowledge: bool = True,
+        dead: bool = False,
     ) -> Inbox:
-        """Consume a queue; without `acknowledge`, leave that to the test."""
+        """Consume a queue, or with `dead` what was given up there; without `acknowledge`, leave that to the test."""
         inbox = cls(acknowledge=acknowledge)
-        inbox._subscription = await transport.subscribe(address, inbox._receive, prefetch=prefetch)
+        if dead:
+            inbox._subscription = await transport.subscribe_dead(address, inbox._receive_dead, prefetch=prefetch)
+        else:
+            inbox._subscription = await transport.subscribe(address, inbox._receive, prefetch=prefetch)
         return inbox
 
     @property
@@ -270,6 +377,10 @@ class Inbox:
         assert self._subscription is not None
         await self._subscription.cancel()
 
+    def _receive_dead(self, delivery: DeadDelivery) -> None:
+        self.dead_deliveries.append(delivery)
+        self._receive(delivery)
+
     def _receive(self, delivery: Delivery) -> None:
         self.deliveries.append(delivery)
         if self._acknowledge:
@@ -288,9 +399,9 @@ async def until(condition: Callable[[], bool], what: str = "", has: object = Non
         raise AssertionError(f"after {DEADLINE_SECONDS:.0f} s still waiting for {what} {has!r:.500}") from None
 
 
-def letters(to: Address, texts: Sequence[str]) -> list[Letter]:
+def letters(to: Address, texts: Sequence[str], *, expires_seconds: float | None = None) -> list[Letter]:
     """One letter for each text."""
-    return [Letter(to, json.dumps({"text": text}, ensure_ascii=False).encode()) for text in texts]
+    return [Letter(to, json.dumps({"text": text}, ensure_ascii=False).encode(), expires_seconds) for text in texts]
 
 
 def numbered(count: int) -> list[str]:
@@ -301,6 +412,10 @@ def numbered(count: int) -> list[str]:
 def texts_of(delivery: Delivery) -> list[str]:
     """The texts of the letters in a body."""
     return [message["text"] for message in json.loads(delivery.body)]
+
+
+def _ignore(delivery: Delivery) -> None:
+    """Take no note of it."""
 
 
 async def _ack(delivery: Delivery) -> None:

@@ -15,10 +15,10 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
-from sagaflow.adapters.rabbitmq import RabbitTransport, connection
+from sagaflow.adapters.rabbitmq import RabbitTransport, connection, delete_namespace
 from sagaflow.adapters.rabbitmq.consuming import Consumer
 from sagaflow.adapters.rabbitmq.stream import RabbitDelivery
-from sagaflow.adapters.rabbitmq.topology import ANSWERS_EXPIRE_SECONDS, DELIVERY_LIMIT
+from sagaflow.adapters.rabbitmq.topology import ANSWERS_EXPIRE_SECONDS, DEAD_DELIVERY_LIMIT, DELIVERY_LIMIT
 from sagaflow.definitions.ports import Address, Letter, QueueKind, Transport
 from sagaflow.errors import Unavailable
 from sagaflow.testing.transport_contract import ANSWERS, COMMANDS, REPLIES, Inbox, letters, numbered, until
@@ -53,13 +53,16 @@ class Operator:
     def name(self, address: Address) -> str:
         return f"{self.namespace}.{address}"
 
-    @property
-    def quorum(self) -> dict[str, Any]:
+    def dead(self, address: Address) -> str:
+        return f"{self.namespace}.dead.{address}"
+
+    def kept(self, address: Address) -> dict[str, Any]:
         """The arguments of a queue that keeps its messages, as they are promised."""
         return {
             "x-queue-type": "quorum",
             "x-delivery-limit": 20,
             "x-dead-letter-exchange": f"{self.namespace}.dead",
+            "x-dead-letter-routing-key": self.dead(address),
             "x-dead-letter-strategy": "at-least-once",
             "x-overflow": "reject-publish",
         }
@@ -297,7 +300,9 @@ async def test_queues_are_as_promised(
     address = Address(kind, "some")
     await transport.publish(letters(address, ["one"]))
     assert "was missing" not in caplog.text
-    await operator.declare(operator.name(address), durable=True, arguments=operator.quorum)
+    await operator.declare(operator.name(address), durable=True, arguments=operator.kept(address))
+    lasting = {"x-queue-type": "quorum", "x-delivery-limit": DEAD_DELIVERY_LIMIT}
+    await operator.declare(operator.dead(address), durable=True, arguments=lasting)
 
 
 async def test_an_answers_queue_ends_by_itself(transport: RabbitTransport, operator: Operator) -> None:
@@ -328,20 +333,89 @@ async def test_a_poisonous_body_goes_to_the_dead_queue(
             inbox = await Inbox.at(transport, COMMANDS, acknowledge=False)
             await inbox.until_it_has(["poison"])
             assert inbox.deliveries[0].again is (attempt > 0)
-    dead = await until_there_is_one(operator, f"{broker_namespace}.dead")
-    assert dead.body == b'[{"text": "poison"}]'
     async with transport:
+        dead = await Inbox.at(transport, COMMANDS, dead=True, acknowledge=False)
+        await dead.until_it_has(["poison"])
         inbox = await Inbox.at(transport, COMMANDS)
         await transport.publish(letters(COMMANDS, ["harmless"]))
         await inbox.until_it_has(["harmless"])
         assert inbox.texts == ["harmless"]
+    async with transport:
+        again = await Inbox.at(transport, COMMANDS, dead=True)
+        await again.until_it_has(["poison"])
+        (delivery,) = again.dead_deliveries
+        assert (delivery.body, delivery.reason) == (b'[{"text": "poison"}]', "delivery_limit")
 
 
-async def until_there_is_one(operator: Operator, queue: str) -> AbstractIncomingMessage:
-    async with asyncio.timeout(30):
-        while (message := await operator.get(queue)) is None:  # noqa: ASYNC110 - the broker cannot tell
-            await asyncio.sleep(0.01)
-    return message
+async def test_an_inquiry_that_nobody_takes_leaves_nothing_behind(
+    transport: RabbitTransport, operator: Operator
+) -> None:
+    """It has no companion: what it would have been answered by is not there."""
+    inquiries = Address(QueueKind.INQUIRIES, "some")
+    for address in (inquiries, COMMANDS):
+        await transport.publish(letters(address, ["x"], expires_seconds=0.01))
+    dead = await Inbox.at(transport, COMMANDS, dead=True)
+    await dead.until_it_has(["x"])
+    assert await operator.get(operator.name(inquiries)) is None
+    assert not await operator.exists(operator.dead(inquiries))
+
+
+async def test_what_has_expired_comes_to_the_companion_of_its_own_queue(transport: RabbitTransport) -> None:
+    """Once, with the reason, and without a time of its own: there it waits for as long as it takes."""
+    await transport.publish(letters(COMMANDS, ["a command"], expires_seconds=0.1))
+    await transport.publish(letters(REPLIES, ["a reply"], expires_seconds=0.1))
+    dead = {address: await Inbox.at(transport, address, dead=True) for address in (COMMANDS, REPLIES)}
+    for address, text in ((COMMANDS, "a command"), (REPLIES, "a reply")):
+        await dead[address].until_it_has([text])
+        assert [delivery.reason for delivery in dead[address].dead_deliveries] == ["expired"]
+        assert dead[address].texts == [text]
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({"x-death": [{"reason": "expired"}, {"reason": "rejected"}], "x-first-death-reason": "rejected"}, "expired"),
+        ({"x-first-death-reason": "maxlen", "x-last-death-reason": "expired"}, "expired"),
+        ({"x-first-death-reason": "maxlen"}, "maxlen"),
+        ({"x-death": [], "x-first-death-reason": "maxlen"}, "maxlen"),
+        ({"x-death": "what is this"}, "unknown"),
+        ({}, "unknown"),
+    ],
+)
+def test_why_it_was_given_up_is_looked_for_in_each_place_where_a_broker_may_say_it(
+    headers: dict[str, Any], reason: str
+) -> None:
+    class Message:
+        def __init__(self) -> None:
+            self.headers = headers
+
+    async def on_settled() -> None: ...
+
+    assert RabbitDelivery(Message(), on_settled).reason == reason  # type: ignore[arg-type]  # all that is looked at
+
+
+async def test_without_declare_a_missing_companion_is_told(
+    rabbitmq: Server, broker_namespace: str, operator: Operator
+) -> None:
+    """What is given up would otherwise stay in its queue, where nobody sees it."""
+    async with RabbitTransport(rabbitmq.url, namespace=broker_namespace) as generous:
+        await generous.publish(letters(COMMANDS, ["x"]))
+    await operator.delete_queue(operator.dead(COMMANDS))
+    async with RabbitTransport(rabbitmq.url, namespace=broker_namespace, declare=False) as modest:
+        with pytest.raises(Unavailable) as caught:
+            await modest.publish(letters(COMMANDS, ["x"]))
+        assert_one_line(caught.value, operator.dead(COMMANDS), "declare=False")
+
+
+async def test_a_namespace_is_removed_with_its_companions(
+    rabbitmq: Server, broker_namespace: str, operator: Operator
+) -> None:
+    async with RabbitTransport(rabbitmq.url, namespace=broker_namespace) as transport:
+        await transport.publish(letters(COMMANDS, ["x"]))
+    assert await operator.exists(operator.dead(COMMANDS))
+    await delete_namespace(rabbitmq.url, broker_namespace, [COMMANDS])
+    assert not await operator.exists(operator.name(COMMANDS))
+    assert not await operator.exists(operator.dead(COMMANDS))
 
 
 async def test_a_queue_that_differs_is_told_in_one_line(transport: RabbitTransport, operator: Operator) -> None:
@@ -687,7 +761,7 @@ async def test_a_consumer_that_is_gone_without_a_word_is_noticed(
 async def test_a_consumer_that_is_not_served_is_replaced(transport: RabbitTransport, operator: Operator) -> None:
     """RabbitMQ 3.10 does that when a queue is deleted and made again at once, and no question to it reveals it."""
     inbox = await Inbox.at(transport, COMMANDS)
-    await operator.replace(operator.name(COMMANDS), durable=True, arguments=operator.quorum)
+    await operator.replace(operator.name(COMMANDS), durable=True, arguments=operator.kept(COMMANDS))
     await transport.publish(letters(COMMANDS, ["after"]))
     await inbox.until_it_has(["after"])
 

@@ -18,8 +18,9 @@ from sagaflow.adapters.sqlite import SqliteConnection, SqliteDatabase, SqliteSto
 from sagaflow.adapters.sqlite.schema import COORDINATOR, PARTICIPANT
 from sagaflow.adapters.sqlite.times import to_text, to_time
 from sagaflow.definitions.ports import BarrierKey, Entered, Recorded, SagaStore, Transactions
-from sagaflow.definitions.records import SagaFilter
+from sagaflow.definitions.records import Payload, PayloadKind, SagaFilter
 from sagaflow.errors import SchemaError, Unavailable
+from sagaflow.testing.store_contract import DONE, happens, save, started
 from tests.adapters.sqlite_sagas import new_saga
 
 DEADLINE_SECONDS = 20.0
@@ -27,6 +28,19 @@ COUNT_TO = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMI
 LONG = COUNT_TO.format(10**6)
 ENDLESS = COUNT_TO.format(10**9)
 """It takes minutes, so that a test that waits for it fails; and ends, so that the run does."""
+
+OLD_PAYLOAD_TABLE = """
+    CREATE TABLE sagaflow_payload (
+        saga_id TEXT NOT NULL REFERENCES sagaflow_saga (saga_id),
+        step    TEXT NOT NULL CHECK (length(step) <= 128),
+        kind    TEXT NOT NULL CHECK (kind IN ('input', 'command', 'result')),
+        round   INTEGER NOT NULL CHECK (round >= 1),
+        body    BLOB NOT NULL,
+        PRIMARY KEY (saga_id, step, kind, round),
+        CHECK ((kind = 'input') = (step = ''))
+    ) STRICT
+"""
+"""As it was in version 1."""
 
 
 @pytest.fixture
@@ -472,9 +486,28 @@ async def test_a_file_that_is_no_database_says_so(path: Path) -> None:
 async def test_a_file_of_another_schema_version_says_what_to_do(path: Path) -> None:
     await open_store(path)
     await execute(path, "UPDATE sagaflow_schema SET version = 9")
-    expected = r"coordinator tables have version 9, this sagaflow works with version 1; use the release that made"
+    expected = r"coordinator tables have version 9, this sagaflow works with version 2; use the release that made"
     with pytest.raises(SchemaError, match=expected):
         await open_store(path)
+
+
+async def test_a_file_of_an_older_version_is_upgraded_when_it_is_opened(path: Path) -> None:
+    async with SqliteStore(path) as store:
+        record = await started(store, key="kept")
+        saga_id = str(record.saga_id)
+    await execute(path, "DROP TABLE sagaflow_payload")
+    await execute(path, OLD_PAYLOAD_TABLE)
+    await execute(path, f"INSERT INTO sagaflow_payload VALUES ('{saga_id}', 'reserve', 'command', 1, x'31')")
+    await execute(path, "UPDATE sagaflow_schema SET version = 1")
+    with pytest.raises(SchemaError, match=r"have version 1, .* or run: sagaflow db upgrade coordinator --database"):
+        await open_store(path, create=False)
+    async with SqliteStore(path) as store:
+        kept = Payload(record.saga_id, "reserve", PayloadKind.COMMAND, 1, b"1")
+        assert list(await store.payloads([record.saga_id])) == [kept]
+        undo = Payload(record.saga_id, "reserve", PayloadKind.UNDO, 1, b"2")
+        await save(store, happens(record, DONE, payloads=[undo]))
+        assert set(await store.payloads([record.saga_id])) == {kept, undo}
+    await open_store(path, create=False)
 
 
 async def test_a_file_without_some_of_its_tables_says_which(path: Path) -> None:
@@ -499,10 +532,10 @@ async def test_check_sees_what_happened_to_the_tables_since_the_file_was_opened(
     async with SqliteStore(path) as store, SqliteTransactions(path) as transactions:
         await store.check()
         await transactions.check()
-        await execute(path, "UPDATE sagaflow_schema SET version = 2")
-        with pytest.raises(SchemaError, match="coordinator tables have version 2"):
+        await execute(path, "UPDATE sagaflow_schema SET version = 9")
+        with pytest.raises(SchemaError, match="coordinator tables have version 9"):
             await store.check()
-        with pytest.raises(SchemaError, match="participant tables have version 2"):
+        with pytest.raises(SchemaError, match="participant tables have version 9"):
             await transactions.check()
 
 

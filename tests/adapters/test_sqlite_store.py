@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
 from sagaflow.adapters.sqlite import SqliteDatabase, SqliteStore
@@ -26,6 +27,7 @@ from sagaflow.definitions.records import (
     Timer,
     Watcher,
 )
+from sagaflow.testing.store_contract import PAYMENTS, STOCK
 from tests.adapters.sqlite_sagas import PLAN, new_saga, step_on
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -211,6 +213,8 @@ async def test_nothing_that_breaks_an_invariant_can_be_written(store: SqliteStor
     [
         *("update_saga", "update_agenda", "watchers", "forget_watchers", "leave_agenda", "watch", "resent", "sagas"),
         *("saga_of_key", "latest latest_first", "latest of_key latest_first", "latest of_status latest_first"),
+        *("latest of_older latest_first", "latest of_status of_older idle of_waiting latest_first", "deferrals"),
+        "latest_errors",
         *("payloads", "journal", "due", "hold", "keep_lease", "lapsed", "orphan", "drop_lease"),
     ],
 )
@@ -221,7 +225,7 @@ async def test_no_statement_looks_at_all_sagas(store: SqliteStore, query: str) -
     async with store.begin() as connection:
         parameters = dict.fromkeys(re.findall(r":(\w+)", sql)) or (None,) * sql.count("?")
         plan = await connection.call(lambda db: db.execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall())
-    tables = {row["detail"].split()[1] for row in plan if row["detail"].startswith("SCAN")} - {"json_each"}
+    tables = {row["detail"].split()[1] for row in plan if row["detail"].startswith("SCAN")} - {"json_each", "CONSTANT"}
     assert tables == ({"saga"} if query == "latest latest_first" else set())
 
 
@@ -233,3 +237,15 @@ def test_the_lists_in_the_schema_are_those_of_the_code() -> None:
     assert f"IN ({ended})" in COORDINATOR.statements["sagaflow_saga"]
     assert f"IN ({statuses})" in COORDINATOR.statements["sagaflow_journal"]
     assert f"IN ({kinds})" in COORDINATOR.statements["sagaflow_payload"]
+
+
+async def test_who_was_silent_for_a_day_is_forgotten_when_the_participant_announces_anything(
+    store: SqliteStore, clock: FakeClock
+) -> None:
+    other = msgspec.structs.replace(STOCK, host="stock-2:1")
+    await store.keep_announcements([STOCK, other, PAYMENTS], 60.0)
+    for hours, expected in [(23, 3), (2, 2)]:
+        clock.pass_seconds(hours * 3600)
+        await store.keep_announcements([STOCK], 60.0)
+        assert len(await store.announcements()) == expected
+    assert [kept.announcement for kept in await store.announcements()] == [PAYMENTS, STOCK]

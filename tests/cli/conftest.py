@@ -85,14 +85,14 @@ async def book_room_now(city: str) -> None:
 @book_room_now.compensation
 async def cancel_room(city: str) -> None:
     """Not in Atlantis."""
-    if city == "Atlantis":
+    if city.startswith("Atlantis"):
         raise LookupError("the hotel\x1b[31m is under water")
 
 
 @travel.step("book_flight", no_compensation="it can be left unused")
 async def book_flight_now(city: str) -> None:
     """Nothing flies to Atlantis, nor to Rome today."""
-    if city in ("Atlantis", "Rome"):
+    if city.startswith(("Atlantis", "Rome")):
         raise StepRejected(f"nothing flies to {city}")
 
 

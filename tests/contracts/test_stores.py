@@ -15,7 +15,7 @@ from tests.servers.databases import create_database, drop_database
 
 EMPTY = (
     "TRUNCATE sagaflow.saga, sagaflow.agenda, sagaflow.journal, sagaflow.payload, sagaflow.plan, sagaflow.process, "
-    "sagaflow.put_aside"
+    "sagaflow.put_aside, sagaflow.announcement"
 )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
-from sagaflow.core.plan import Plan
+from sagaflow.core.plan import OnStuck, Plan
 from tests.core.exploring import Exploration, explore
 from tests.core.plans import every_plan, pivot, plan_of, retriable, step
 
@@ -19,6 +20,7 @@ def explored(pytestconfig: pytest.Config) -> Sequence[Exploration]:
     found = [
         *(explore(plan, rounds=2) for plan in (*every_plan(1, attempts=2), *every_plan(2, attempts=2))),
         *(explore(plan) for plan in (*every_plan(3, deadline_seconds=600.0), *every_plan(4), *_of_five_steps())),
+        *(explore(replace(plan, on_stuck=policy)) for plan in _of_three_steps() for policy in OnStuck),
     ]
     states, transitions = sum(one.states for one in found), sum(one.transitions for one in found)
     pytestconfig.stash[COUNT] = f"explored {len(found)} plans: {states:,} states, {transitions:,} transitions"
@@ -41,6 +43,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     count = config.stash.get(COUNT, None)
     if count is not None:
         terminalreporter.write_line(count)
+
+
+def _of_three_steps() -> Iterator[Plan]:
+    """In a row; a pair and one beside it; two after one: what a stuck undo holds up, by each policy."""
+    yield plan_of(step("a"), step("b", after="a"), step("c", after="b"))
+    yield plan_of(step("a"), step("b", after="a"), step("c"))
+    yield plan_of(step("a"), step("b", after="a"), step("c", after="a"))
 
 
 def _of_five_steps() -> Iterator[Plan]:

@@ -167,6 +167,7 @@ def events_of(step: str, operation: Operation, round_: int, attempt: int) -> tup
 
 def _by_person(step: str, operation: Operation) -> Iterator[Event]:
     yield RetryRequested(step, operation)
+    yield RetryRequested(step, operation, other_input=True)
     yield ReplyGiven(step, operation, succeeded=True)
     yield ReplyGiven(step, operation, succeeded=False)
     yield SkipRequested(step, operation)
@@ -196,15 +197,28 @@ _FOREIGN = [
 
 
 def _identity(node: Node, exactly: bool) -> Hashable:
-    return (node.state, node.witness) if exactly else essence(node)
+    return _but_for_deferrals(node) if exactly else essence(node)
+
+
+def _but_for_deferrals(node: Node) -> Hashable:
+    """All of a node, but how often something was deferred: it makes a delay longer, and the states too many."""
+    steps = tuple(
+        StepState(replace(step.action, deferrals=0), replace(step.compensation, deferrals=0))
+        for step in node.state.steps
+    )
+    operations = tuple(
+        (replace(action, deferred=0), replace(compensation, deferred=0))
+        for action, compensation in node.witness.operations
+    )
+    return replace(node.state, steps=steps), replace(node.witness, operations=operations)
 
 
 def essence(node: Node) -> Hashable:
     """What matters of a node for all that can follow.
 
-    Of what is settled the numbers do not matter, of what is stuck the used budget. Once the saga has turned round it
-    does not matter why, nor how a step came to owe something or nothing. Of steps that have the same place in the
-    plan it does not matter which is which.
+    Of what is settled the numbers do not matter, of what is stuck the used budget, of what waits how long. Once the
+    saga has turned round it does not matter why, nor how a step came to owe something or nothing. Of steps that have
+    the same place in the plan it does not matter which is which.
     """
     state, witness = node.state, node.witness
     turned = state.cause is not None
@@ -229,7 +243,8 @@ def _essence_of_step(step: StepState, turned: bool) -> Hashable:
 def _essence_of_op(op: OpState) -> Hashable:
     if op.status not in OPEN:
         return op.status
-    return op if op.status in (OpStatus.SENT, OpStatus.DEFERRED) else replace(op, again=False)
+    again = op.again and op.status in (OpStatus.SENT, OpStatus.DEFERRED)
+    return replace(op, again=again, deferrals=0)
 
 
 def _essence_of_testimony(known: tuple[Testimony, Testimony], turned: bool) -> Hashable:
@@ -242,7 +257,8 @@ def _essence_of_testimony(known: tuple[Testimony, Testimony], turned: bool) -> H
 
 
 def _open(known: Testimony) -> Testimony:
-    return replace(known, counted=0) if known.stuck and known.ever else known
+    counted = 0 if known.stuck and known.ever else known.counted
+    return replace(known, counted=counted, deferred=0)
 
 
 def _latest_round(witness: Witness) -> int:

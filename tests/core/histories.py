@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sagaflow.core.effects import Ignored
 from sagaflow.core.events import AbandonRequested, CancelRequested, DeadlinePassed, Event, SkipRequested
 from sagaflow.core.machine import advance
-from sagaflow.core.plan import Budget, Plan, PlannedStep, StepKind
+from sagaflow.core.plan import Budget, OnStuck, Plan, PlannedStep, StepKind
 from sagaflow.core.state import SagaState, initial
 from tests.core.exploring import Node, every_event, happen
 from tests.core.plans import plan_of, step
@@ -49,7 +49,9 @@ def plans(draw: st.DrawFn) -> Plan:
     steps = [
         _budgeted(draw, step(name, *_standing(draw, place, turning_point, names))) for place, name in enumerate(names)
     ]
-    return plan_of(*steps, deadline_seconds=draw(st.sampled_from([None, 600.0])))
+    return plan_of(
+        *steps, deadline_seconds=draw(st.sampled_from([None, 600.0])), on_stuck=draw(st.sampled_from(OnStuck))
+    )
 
 
 def _standing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import reduce
 
 from sagaflow.core.effects import Ignored, SendCommand, StartTimer
 from sagaflow.core.events import (
@@ -20,7 +21,7 @@ from sagaflow.core.events import (
 from sagaflow.core.plan import Operation, StepKind
 from sagaflow.core.state import Cause, SagaStatus
 from tests.core.exploring import Move, Node
-from tests.core.witness import Verdict, Witness
+from tests.core.witness import DEFERRED_SECONDS, Verdict, Witness
 
 ACTION = Operation.ACTION
 COMPENSATION = Operation.COMPENSATION
@@ -48,8 +49,8 @@ def what_is_possible_is_under_way(node: Node) -> None:
         return
     for place in range(len(node.plan.steps)):
         if witness.turned:
-            possible = witness.owed(place) and not any(map(witness.owed, witness.layout.behind[place]))
-            assert witness.of_step(place, COMPENSATION).asked == possible or not witness.owed(place), node
+            if witness.owed(place) and not witness.of_step(place, COMPENSATION).asked:
+                assert not witness.may_be_undone(place), node
         else:
             possible = all(witness.of_step(before, ACTION).done for before in witness.layout.before[place])
             assert witness.of_step(place, ACTION).asked == possible, node
@@ -89,8 +90,9 @@ def order_is_respected(move: Move) -> None:
             assert not known.turned, move
             assert all(known.of_step(before, ACTION).done for before in known.layout.before[place]), move
         else:
+            first = not known.of_step(place, COMPENSATION).asked
             assert known.turned, move
-            assert not any(known.owed(later) for later in known.layout.behind[place]), move
+            assert not first or reduce(Witness.saw, move.effects, known).may_be_undone(place), move
 
 
 def what_is_undone_is_owed(move: Move) -> None:
@@ -141,7 +143,7 @@ def every_attempt_of_the_budget_is_made(move: Move) -> None:
         case Failed(retry_after_seconds=float(seconds)) if not used_up:
             assert (sent, delays) == (False, [seconds]), move
         case Unserved() | CommandDeferred():
-            assert (sent, delays) == (False, [event.retry_after_seconds]), move
+            assert (sent, delays) == (False, [DEFERRED_SECONDS[known.deferred]]), move
         case _:
             assert (sent, delays) == (False, []), move
 
@@ -153,6 +155,14 @@ def every_command_has_its_timer(move: Move) -> None:
         seconds = plan.steps[plan.index[command.step]].budget(command.operation).timeout_seconds
         timer = StartTimer(command.step, command.operation, command.round, command.attempt, seconds)
         assert _timers(move).count(timer) == 1, move
+
+
+def what_may_be_wrong_is_undone(move: Move) -> None:
+    """When a person says that a step was not done which may have been, its undo is owed all the same."""
+    match move.event:
+        case ReplyGiven(step, succeeded=False) if _kind(move, step) is StepKind.COMPENSATABLE:
+            place = move.before.plan.index[step]
+            assert move.heard.owed(place) == move.before.witness.of_step(place, ACTION).may_have_left, move
 
 
 def what_changes_something_is_not_called_ignored(move: Move) -> None:
@@ -175,6 +185,7 @@ OF_MOVES = (
     attempts_stay_within_their_budget,
     every_attempt_of_the_budget_is_made,
     every_command_has_its_timer,
+    what_may_be_wrong_is_undone,
     what_changes_something_is_not_called_ignored,
 )
 
@@ -218,7 +229,8 @@ def _opens_round(move: Move, command: SendCommand) -> bool:
     """Whether it is the first of the first round, or of one that a person opens."""
     if command.attempt != 1:
         return False
-    by_person = move.event == RetryRequested(command.step, command.operation)
+    event = move.event
+    by_person = isinstance(event, RetryRequested) and (event.step, event.operation) == (command.step, command.operation)
     known = move.heard.of_step(move.before.plan.index[command.step], command.operation)
     return command.round == known.round + 1 and (by_person or not known.asked)
 

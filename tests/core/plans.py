@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 
-from sagaflow.core.plan import Budget, Plan, PlannedStep, StepKind
+from sagaflow.core.plan import Budget, OnStuck, Plan, PlannedStep, StepKind
 
 Arrows = frozenset[tuple[int, int]]
 """Which place comes directly after which: pairs of (before, after)."""
@@ -59,9 +59,9 @@ def retriable(name: str, after: Sequence[str] = (), attempts: int = 1) -> Planne
     return step(name, StepKind.RETRIABLE, after, attempts)
 
 
-def plan_of(*steps: PlannedStep, deadline_seconds: float | None = None) -> Plan:
+def plan_of(*steps: PlannedStep, deadline_seconds: float | None = None, on_stuck: OnStuck = OnStuck.KEEP_ORDER) -> Plan:
     """A plan of these steps."""
-    return Plan("trip", 1, steps, deadline_seconds)
+    return Plan("trip", 1, steps, deadline_seconds, on_stuck)
 
 
 def every_plan(size: int, attempts: int = 1, deadline_seconds: float | None = None) -> Iterator[Plan]:

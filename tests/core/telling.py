@@ -30,7 +30,7 @@ from sagaflow.core.events import (
     Unserved,
 )
 from sagaflow.core.machine import advance
-from sagaflow.core.plan import Operation, PlannedStep
+from sagaflow.core.plan import OnStuck, Operation, PlannedStep
 from sagaflow.core.state import Cause, OpState, SagaStatus, by_name, initial
 from tests.core.plans import plan_of
 
@@ -41,8 +41,14 @@ LATER = 10.0
 class Saga:
     """A saga. Without `of`, an event speaks of the latest attempt; `of="1.2"` is round 1, attempt 2."""
 
-    def __init__(self, *steps: PlannedStep, deadline_seconds: float | None = None, started: bool = True) -> None:
-        self.plan = plan_of(*steps, deadline_seconds=deadline_seconds)
+    def __init__(
+        self,
+        *steps: PlannedStep,
+        deadline_seconds: float | None = None,
+        on_stuck: OnStuck = OnStuck.KEEP_ORDER,
+        started: bool = True,
+    ) -> None:
+        self.plan = plan_of(*steps, deadline_seconds=deadline_seconds, on_stuck=on_stuck)
         self.state = initial(self.plan)
         self.effects: tuple[Effect, ...] = ()
         if started:
@@ -107,9 +113,9 @@ class Saga:
         """The attempt failed and the participant wants no other."""
         self._happens(Failed(*self._attempt(what, None), None))
 
-    def is_unserved(self, what: str, of: str | None = None) -> None:
+    def is_unserved(self, what: str, of: str | None = None, seconds: float = LATER) -> None:
         """Nobody knows how to do it."""
-        self._happens(Unserved(*self._attempt(what, of), LATER))
+        self._happens(Unserved(*self._attempt(what, of), seconds))
 
     def times_out(self, what: str, of: str | None = None) -> None:
         """The time of the attempt, or the delay after it, is over."""
@@ -131,9 +137,9 @@ class Saga:
         """Somebody wants it undone."""
         self._happens(CancelRequested())
 
-    def is_retried(self, what: str) -> None:
+    def is_retried(self, what: str, *, other_input: bool = False) -> None:
         """A person wants it tried again."""
-        self._happens(RetryRequested(*_which(what)))
+        self._happens(RetryRequested(*_which(what), other_input=other_input))
 
     def is_given(self, what: str, *, succeeded: bool) -> None:
         """A person says how it ended."""

@@ -116,6 +116,11 @@ def test_the_status_is_honest(explored: Explored) -> None:
     _hold_of_states(explored, laws.the_status_is_honest)
 
 
+def test_what_a_person_says_was_not_done_is_undone_if_it_may_have_been(explored: Explored) -> None:
+    """A person can be wrong, and a command can be late: only the pivot, which nothing undoes, is taken at the word."""
+    _hold_of_moves(explored, laws.what_may_be_wrong_is_undone)
+
+
 def test_timers_run_for_open_operations_alone(explored: Explored) -> None:
     """Every command starts its timer, no timer outlives its operation, and the deadline ends with the way forward."""
     _hold_of_moves(explored, laws.every_command_has_its_timer)

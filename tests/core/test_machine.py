@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sagaflow.core.effects import IgnoredBecause
-from sagaflow.core.plan import Budget
+from sagaflow.core.plan import Budget, OnStuck
 from sagaflow.core.state import Cause, OpStatus, SagaStatus, initial
 from tests.core.plans import pivot, retriable, step
 from tests.core.telling import Saga
@@ -144,13 +144,30 @@ def test_an_answer_to_an_earlier_attempt_counts_if_it_is_a_refusal() -> None:
 
 def test_an_attempt_that_nobody_serves_is_made_again_and_burns_nothing() -> None:
     saga = in_a_row()
-    for _ in range(5):
+    for seconds in (10, 40, 160, 300, 300):
         saga.is_unserved("a")
-        assert (saga.sent, saga.clocks) == ([], ["start a 1.1 10s"])
+        assert (saga.sent, saga.clocks) == ([], [f"start a 1.1 {seconds}s"])
         saga.times_out("a")
         assert saga.sent == ["a 1.1"]
     saga.succeeds("a")
     assert saga.sent == ["b 1.1"]
+
+
+def test_an_attempt_that_is_asked_for_later_than_the_longest_delay_is_made_no_sooner() -> None:
+    saga = in_a_row()
+    saga.is_unserved("a", seconds=1000)
+    assert saga.clocks == ["start a 1.1 1000s"]
+
+
+def test_the_delay_begins_anew_when_somebody_has_served_it() -> None:
+    saga = in_a_row(attempts=2)
+    for _ in range(2):
+        saga.is_unserved("a")
+        saga.times_out("a")
+    saga.fails("a")
+    saga.times_out("a")
+    saga.is_unserved("a")
+    assert saga.clocks == ["start a 1.2 10s"]
 
 
 def test_an_attempt_that_nobody_served_may_still_fail() -> None:
@@ -182,9 +199,9 @@ def test_a_command_that_cannot_be_made_does_not_hinder_the_others() -> None:
 
 def test_a_command_without_code_here_is_made_later_and_burns_nothing() -> None:
     saga = in_a_row()
-    for _ in range(5):
+    for seconds in (10, 40, 160, 300, 300):
         saga.is_deferred("a")
-        assert (saga.sent, saga.clocks, saga.status) == ([], ["start a 1.0 10s"], SagaStatus.RUNNING)
+        assert (saga.sent, saga.clocks, saga.status) == ([], [f"start a 1.0 {seconds}s"], SagaStatus.RUNNING)
         saga.times_out("a")
         assert saga.sent == ["a 1.1"]
 
@@ -423,6 +440,40 @@ def test_a_refused_compensation_is_stuck_and_independent_ones_go_on() -> None:
     assert (saga.sent, saga.status) == (["undo a 1.1"], SagaStatus.COMPENSATING)
 
 
+def a_stuck_undo(on_stuck: OnStuck) -> Saga:
+    """Two branches of two steps are undone, and the undo of the last of one branch is stuck."""
+    saga = Saga(
+        step("a"), step("b", after="a"), step("c"), step("d", after="c"), step("e", after="bd"), on_stuck=on_stuck
+    )
+    saga.succeeds("a", "c", "b", "d")
+    saga.refuses("e")
+    saga.refuses("undo b")
+    assert (saga.sent, saga.status) == (["undo a 1.1"] if on_stuck is OnStuck.CONTINUE_OTHERS else [], SagaStatus.STUCK)
+    return saga
+
+
+def test_a_stuck_compensation_may_halt_all_others_until_a_person_has_settled_it() -> None:
+    saga = a_stuck_undo(OnStuck.HALT)
+    saga.succeeds("undo d")
+    assert (saga.sent, saga.status) == ([], SagaStatus.STUCK)
+    saga.is_retried("undo b")
+    assert (saga.sent, saga.status) == (["undo b 2.1", "undo c 1.1"], SagaStatus.COMPENSATING)
+    saga.succeeds("undo c")
+    assert saga.sent == []
+    saga.succeeds("undo b")
+    assert saga.sent == ["undo a 1.1"]
+
+
+def test_a_stuck_compensation_may_hold_up_none_of_the_others() -> None:
+    saga = a_stuck_undo(OnStuck.CONTINUE_OTHERS)
+    saga.succeeds("undo a", "undo d", "undo c")
+    assert (saga.sent, saga.status) == ([], SagaStatus.STUCK)
+    saga.is_retried("undo b")
+    assert (saga.sent, saga.status) == (["undo b 2.1"], SagaStatus.COMPENSATING)
+    saga.succeeds("undo b")
+    assert (saga.sent, saga.status) == ([], SagaStatus.COMPENSATED)
+
+
 def test_a_late_success_unsticks() -> None:
     saga = stuck_at_the_pivot()
     saga.succeeds("charge")
@@ -472,6 +523,29 @@ def test_what_is_on_its_way_is_not_retried() -> None:
     assert (saga.sent, saga.ignored) == ([], IgnoredBecause.UNFIT)
 
 
+def test_a_retry_with_other_input_opens_a_new_round() -> None:
+    saga = charged()
+    saga.refuses("ship")
+    saga.is_retried("ship", other_input=True)
+    assert saga.sent == ["ship 2.1"]
+
+
+def test_a_retry_with_other_input_gives_the_command_that_could_not_be_made() -> None:
+    saga = in_a_row()
+    saga.cannot_be_made("a")
+    saga.is_retried("a", other_input=True)
+    assert saga.sent == ["a 1.1"]
+
+
+@pytest.mark.parametrize("what", ["a", "b"])
+def test_what_is_not_stuck_is_given_no_other_input(what: str) -> None:
+    """Not while it waits: an attempt with the first input may still be under way within the round."""
+    saga = in_a_row(attempts=2)
+    saga.fails("a")
+    saga.is_retried(what, other_input=True)
+    assert (saga.sent, saga.ignored) == ([], IgnoredBecause.UNFIT)
+
+
 def test_a_person_may_say_that_the_pivot_happened() -> None:
     saga = stuck_at_the_pivot()
     saga.is_given("charge", succeeded=True)
@@ -482,6 +556,23 @@ def test_a_person_may_say_that_the_pivot_did_not_happen() -> None:
     saga = stuck_at_the_pivot()
     saga.is_given("charge", succeeded=False)
     assert (saga.sent, saga.cause) == (["undo stock 1.1", "undo wallet 1.1"], Cause.REFUSED)
+
+
+def test_what_a_person_says_did_not_happen_is_undone_all_the_same() -> None:
+    """Its command may still be on its way: the undo finds nothing and fences it off."""
+    saga = in_a_row(attempts=2)
+    saga.succeeds("a")
+    saga.fails("b")
+    saga.is_given("b", succeeded=False)
+    assert (saga.op("b").status, saga.sent, saga.cause) == (OpStatus.UNKNOWN, ["undo b 1.1"], Cause.REFUSED)
+
+
+def test_what_was_never_sent_and_a_person_says_did_not_happen_is_not_undone() -> None:
+    saga = in_a_row()
+    saga.succeeds("a")
+    saga.cannot_be_made("b")
+    saga.is_given("b", succeeded=False)
+    assert (saga.op("b").status, saga.sent, saga.cause) == (OpStatus.IDLE, ["undo a 1.1"], Cause.REFUSED)
 
 
 def test_a_person_may_say_what_the_outcome_of_a_waiting_operation_is() -> None:

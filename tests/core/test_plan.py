@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from sagaflow.core.plan import Budget, Operation, Plan, PlannedStep, StepKind, is_name
+from sagaflow.core.plan import DEFAULT_BUDGET, Budget, OnStuck, Operation, Plan, PlannedStep, StepKind, is_name
 from sagaflow.errors import DefinitionError, PlanError
 from tests.core.plans import pivot, plan_of, retriable, step
 
@@ -139,13 +139,15 @@ def test_a_plan_may_have_no_pivot() -> None:
 
 # The hash.
 
+UNDO = Budget(60.0, 20)
+
 PAYMENT = Plan(
     saga="payment",
     version=2,
     steps=(
-        PlannedStep("reserve", "stock", "reserve-goods", StepKind.COMPENSATABLE),
-        PlannedStep("charge", "bank", "charge-card", StepKind.PIVOT, ("reserve",), Budget(30.0, 7)),
-        PlannedStep("ship", "stock", "ship-goods", StepKind.RETRIABLE, ("charge",)),
+        PlannedStep("reserve", "stock", "reserve-goods", StepKind.COMPENSATABLE, (), Budget(60.0, 5), UNDO),
+        PlannedStep("charge", "bank", "charge-card", StepKind.PIVOT, ("reserve",), Budget(30.0, 7), UNDO),
+        PlannedStep("ship", "stock", "ship-goods", StepKind.RETRIABLE, ("charge",), Budget(60.0, 5), UNDO),
     ),
     deadline_seconds=900.0,
 )
@@ -205,6 +207,7 @@ def test_another_kind_changes_hash_and_shape() -> None:
     [
         replace(PAYMENT, deadline_seconds=None),
         replace(PAYMENT, deadline_seconds=901.0),
+        replace(PAYMENT, on_stuck=OnStuck.HALT),
         _with(0, action=Budget(61.0, 5)),
         _with(0, action=Budget(60.0, 6)),
         _with(0, compensation=Budget(61.0, 20)),
@@ -216,8 +219,8 @@ def test_another_budget_or_deadline_changes_the_hash_and_not_the_shape(changed: 
     assert changed.shape == PAYMENT.shape
 
 
-def test_what_is_undone_gives_up_early_and_what_must_succeed_does_not() -> None:
-    reserve, charge, _ = PAYMENT.steps
-    assert reserve.budget(Operation.ACTION) == Budget(timeout_seconds=60.0, attempts=5)
-    assert reserve.budget(Operation.COMPENSATION) == Budget(timeout_seconds=60.0, attempts=20)
-    assert charge.budget(Operation.ACTION) == Budget(timeout_seconds=30.0, attempts=7)
+def test_what_can_be_undone_gives_up_early_what_must_succeed_later_and_an_undo_last() -> None:
+    reserve, charge, ship = (PlannedStep("a", "shop", "a", kind) for kind in StepKind)
+    assert reserve.budget(Operation.ACTION) == DEFAULT_BUDGET[StepKind.COMPENSATABLE] == Budget(60.0, 5)
+    assert DEFAULT_BUDGET[charge.kind] == DEFAULT_BUDGET[ship.kind] == Budget(60.0, 20)
+    assert reserve.budget(Operation.COMPENSATION) == Budget(60.0, 50)

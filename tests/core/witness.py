@@ -29,13 +29,16 @@ from sagaflow.core.events import (
     TimerFired,
     Unserved,
 )
-from sagaflow.core.plan import Operation, Plan, StepKind
+from sagaflow.core.plan import OnStuck, Operation, Plan, StepKind
 from tests.core.plans import Layout
 
 ACTION = Operation.ACTION
 COMPENSATION = Operation.COMPENSATION
 
 RETRY_AFTER_SECONDS = 5.0
+
+DEFERRED_SECONDS = (5.0, 20.0, 80.0, 300.0, 300.0)
+"""How long an attempt waits that is deferred for the first, the second, ... and every later time in a row."""
 
 
 class Verdict(Enum):
@@ -67,6 +70,8 @@ class Testimony:
     """Whether a command has left in any round."""
     timer: tuple[int, int] | None = None
     """The round and the attempt that a timer is running for."""
+    deferred: int = 0
+    """How often in a row it was deferred, up to where it makes no difference any more."""
 
     @property
     def latest(self) -> int:
@@ -97,7 +102,9 @@ class Testimony:
         """One more command."""
         same = round_ == self.round
         left, counted = (self.latest, self.counted) if same else (0, 0)
-        return Testimony(self.verdict, round_, left, attempt, counted + 1, self.may_have_left, self.timer)
+        return Testimony(
+            self.verdict, round_, left, attempt, counted + 1, self.may_have_left, self.timer, self.deferred
+        )
 
     def told(self, event: OfAttempt, *, no_is_an_answer: bool) -> Testimony:
         """Something that counts was said of an attempt."""
@@ -109,11 +116,13 @@ class Testimony:
             case Failed():
                 return self._answered()
             case TimerFired():
-                return replace(self._answered(), timer=None)
+                return replace(self._answered(), timer=None, deferred=0 if self.awaited else self.deferred)
             case Unserved():
-                return replace(self._answered(), counted=self.counted - 1)
-            case CommandFailed() | CommandDeferred():
-                return replace(self, awaited=0, counted=self.counted - 1)
+                return replace(self._answered(), counted=self.counted - 1, deferred=self._once_more())
+            case CommandDeferred():
+                return replace(self, awaited=0, counted=self.counted - 1, deferred=self._once_more())
+            case CommandFailed():
+                return replace(self, awaited=0, counted=self.counted - 1, deferred=0)
 
     def given_up(self) -> Testimony:
         """The saga turns round: an action that is not decided never will be."""
@@ -123,8 +132,11 @@ class Testimony:
             return Testimony(timer=self.timer)
         return replace(self, verdict=Verdict.MAYBE_DONE)
 
+    def _once_more(self) -> int:
+        return min(self.deferred + 1, len(DEFERRED_SECONDS) - 1)
+
     def _answered(self) -> Testimony:
-        return replace(self, left=self.latest, ever=self.may_have_left, awaited=0)
+        return replace(self, left=self.latest, ever=self.may_have_left, awaited=0, deferred=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +170,17 @@ class Witness:
         action, compensation = self.operations[place]
         happened = action.verdict in (Verdict.DONE, Verdict.MAYBE_DONE)
         return self._kind(place) is StepKind.COMPENSATABLE and happened and not compensation.done
+
+    def may_be_undone(self, place: int) -> bool:
+        """Whether the undo of a step that owes one may be asked for: what else is owed, or stuck, decides."""
+        stuck = {other for other, (_, compensation) in enumerate(self.operations) if compensation.stuck}
+        match self.plan.on_stuck:
+            case OnStuck.HALT:
+                return not stuck and not any(map(self.owed, self.layout.behind[place]))
+            case OnStuck.KEEP_ORDER:
+                return not any(map(self.owed, self.layout.behind[place]))
+            case OnStuck.CONTINUE_OTHERS:
+                return not any(map(self.owed, self.layout.behind[place] - stuck))
 
     @property
     def completed(self) -> bool:
@@ -198,6 +221,8 @@ class Witness:
                 return replace(self, abandoned=True)
             case CancelRequested() | DeadlinePassed() | RetryRequested():
                 return self
+            case ReplyGiven(succeeded=False) if self.plan.index[event.step] != self.plan.pivot:
+                return self  # a person may be wrong: it is undecided, and the saga turns round
             case ReplyGiven():
                 verdict = Verdict.DONE if event.succeeded else Verdict.NOT_DONE
                 return self._with(event.step, event.operation, replace(self._named(event), verdict=verdict))
@@ -269,6 +294,8 @@ class Witness:
             yield CommandDeferred(*awaited, RETRY_AFTER_SECONDS)
         else:
             yield RetryRequested(step, operation)
+        if known.stuck:
+            yield RetryRequested(step, operation, other_input=True)
         yield ReplyGiven(step, operation, succeeded=True)
         if no_is_an_answer:
             yield ReplyGiven(step, operation, succeeded=False)

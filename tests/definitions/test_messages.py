@@ -16,6 +16,7 @@ from sagaflow import Operation, SagaStatus
 from sagaflow.definitions.limits import (
     BATCH_BYTES_MAX,
     BATCH_COUNT_MAX,
+    BODY_MESSAGES_MAX,
     DEPTH_MAX,
     ERROR_MESSAGE_LENGTH_MAX,
     ERROR_TRACEBACK_LENGTH_MAX,
@@ -25,11 +26,14 @@ from sagaflow.definitions.limits import (
     REASON_LENGTH_MAX,
 )
 from sagaflow.definitions.messages import (
+    AnnouncedStep,
+    Announcement,
     Answer,
     AnswerError,
     CancelRequest,
     Command,
     ErrorInfo,
+    Inquiry,
     Message,
     Notice,
     OutcomeRequest,
@@ -75,6 +79,12 @@ REPLY = Reply(
     retry_after_seconds=1.5,
 )
 START = StartRequest(request_id=ID, reply_to="shop-1", saga="checkout", key="o-1", input=msgspec.Raw(b"[1]"))
+ANNOUNCEMENT = Announcement(
+    participant="inventory",
+    host="inventory-1",
+    hash="0" * 64,
+    steps=(AnnouncedStep(name="reserve_stock", has_compensation=True, command_schema={"type": "string"}),),
+)
 COMMANDS: Reader[Any] = Reader(Command)
 
 
@@ -101,6 +111,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "attempt": COUNTS,
     "budget_seconds": SECONDS,
     "retry_after_seconds": st.none() | SECONDS,
+    "done_in_round": st.none() | COUNTS,
     "payload": PAYLOADS,
     "result": PAYLOADS,
     "input": PAYLOADS,
@@ -117,6 +128,23 @@ SPECIAL: dict[type, dict[str, st.SearchStrategy[Any]]] = {
         "error": st.none() | st.sampled_from(AnswerError),
     },
 }
+SCHEMAS = st.none() | st.dictionaries(WORDS, WORDS | st.integers(-100, 100), max_size=2)
+SPECIAL[Announcement] = {
+    "host": st.from_regex("[ -~]{1,10}", fullmatch=True),
+    "hash": st.from_regex("[0-9a-f]{64}", fullmatch=True),
+    "steps": st.lists(
+        st.builds(
+            AnnouncedStep,
+            name=WORDS,
+            external=st.booleans(),
+            has_compensation=st.booleans(),
+            no_compensation=st.none() | WORDS,
+            command_schema=SCHEMAS,
+            result_schema=SCHEMAS,
+        ),
+        max_size=2,
+    ).map(tuple),
+}
 KINDS: tuple[Any, ...] = get_args(Message)
 
 
@@ -128,7 +156,17 @@ def messages_of(kind: Any) -> st.SearchStrategy[Any]:
 
 def test_there_are_as_many_kinds_of_messages_as_the_wire_format_says() -> None:
     tags = {kind.__struct_config__.tag for kind in KINDS}
-    assert tags == {"command", "reply", "start", "outcome", "cancel", "answer", "notice"}
+    assert tags == {
+        "command",
+        "reply",
+        "start",
+        "outcome",
+        "cancel",
+        "answer",
+        "notice",
+        "inquiry",
+        "announcement",
+    }
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -191,6 +229,7 @@ def test_a_reply_looks_as_the_wire_format_says() -> None:
         "result": None,
         "error": {"type": "OSError", "message": "no", "traceback": ""},
         "retry_after_seconds": 1.5,
+        "done_in_round": None,
     }
 
 
@@ -479,6 +518,8 @@ READERS: list[tuple[Any, list[Message]]] = [
     (Reply, [REPLY]),
     (Request, [START, OutcomeRequest(request_id=ID, reply_to="a", saga_id=ID)]),
     (Answer | Notice, [Answer(request_id=ID, status=SagaStatus.RUNNING), Notice(saga_id=ID, status=SagaStatus.STUCK)]),
+    (Command | Inquiry, [COMMAND, Inquiry(reply_to="shop-1")]),
+    (Notice | Announcement, [Notice(saga_id=ID, status=SagaStatus.STUCK), ANNOUNCEMENT]),
 ]
 
 
@@ -597,3 +638,20 @@ def test_an_error_with_any_text_fits_into_a_reply(text: str) -> None:
 def test_an_error_about_a_file_whose_name_is_no_unicode_can_be_told() -> None:
     name = b"\xff.txt".decode(errors="surrogateescape")
     assert ErrorInfo.of(FileNotFoundError(2, "not there", name)).message == "[Errno 2] not there: '\\udcff.txt'"
+
+
+def test_an_error_that_others_wrote_is_cut_to_the_same_bounds() -> None:
+    told = ErrorInfo("t" * 9_000, "m" * 9_000, "b" * 9_000 + "e").bounded()
+    assert told == ErrorInfo(
+        "t" * ERROR_MESSAGE_LENGTH_MAX,
+        "m" * ERROR_MESSAGE_LENGTH_MAX,
+        "b" * (ERROR_TRACEBACK_LENGTH_MAX - 1) + "e",
+    )
+
+
+def test_a_body_of_more_elements_than_there_can_be_messages_is_one_unreadable_message() -> None:
+    most = COMMANDS.read(join([b"0"] * BODY_MESSAGES_MAX))
+    assert len(most) == BODY_MESSAGES_MAX
+    (unreadable,) = COMMANDS.read(join([b"0"] * (BODY_MESSAGES_MAX + 1)))
+    assert isinstance(unreadable, Unreadable)
+    assert unreadable.reason == "the body has 16385 elements, the limit is 16384"

@@ -1,7 +1,7 @@
 """Participants: what a service may write, what is refused and in which words, and what a handler is called with."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, NoReturn, Union
 from uuid import UUID
 
@@ -9,8 +9,17 @@ import msgspec
 import pytest
 from tenacity import stop_after_attempt
 
-from sagaflow import DefinitionError, ExternalStep, Participant, ParticipantStep, PayloadError, Retry, StepContext
-from sagaflow.definitions.retry import DEFAULT_RETRY
+from sagaflow import (
+    DefinitionError,
+    ExternalStep,
+    Operation,
+    Participant,
+    ParticipantStep,
+    PayloadError,
+    Retry,
+    StepContext,
+)
+from sagaflow.definitions.retry import DEFAULT_COMPENSATION_RETRY, DEFAULT_RETRY
 
 Connection = list[str]
 Context = StepContext[Connection]
@@ -33,7 +42,6 @@ CONTEXT = StepContext(
     saga_id=UUID(int=1),
     step="inventory.reserve",
     attempt=1,
-    idempotency_key="00000000-0000-0000-0000-000000000001/inventory.reserve",
     traceparent="",
 )
 
@@ -257,9 +265,18 @@ def test_a_step_without_a_compensation_has_none() -> None:
 
 async def test_a_decorated_action_can_still_be_called() -> None:
     connection: Connection = []
-    context = StepContext(connection, "checkout", UUID(int=1), "inventory.reserve", 1, "key", "")
+    context = StepContext(connection, "checkout", UUID(int=1), "inventory.reserve")
     assert await a_step()(RESERVE, ctx=context) == RESERVED
     assert connection == ["shoe"]
+
+
+def test_every_operation_has_an_idempotency_key_of_its_own_and_knows_that_of_the_action() -> None:
+    undoing = replace(CONTEXT, operation=Operation.COMPENSATION)
+    assert replace(CONTEXT, attempt=2).idempotency_key == CONTEXT.idempotency_key
+    assert undoing.idempotency_key != CONTEXT.idempotency_key
+    assert CONTEXT.action_key == undoing.action_key == CONTEXT.idempotency_key
+    assert replace(CONTEXT, step="another").action_key != CONTEXT.action_key
+    assert replace(CONTEXT, saga_id=UUID(int=2)).action_key != CONTEXT.action_key
 
 
 def test_a_decorated_compensation_is_the_function_that_it_was() -> None:
@@ -289,6 +306,18 @@ def test_an_external_step_says_that_it_is_one() -> None:
     assert not a_step().external
     assert isinstance(a_step("external_step"), ExternalStep)
     assert a_step("external_step").external
+
+
+@pytest.mark.parametrize("kind", ["step", "external_step"])
+def test_a_compensation_has_a_retry_policy_of_its_own(kind: str) -> None:
+    of_action, of_undo = Retry(stop=stop_after_attempt(2)), Retry(stop=stop_after_attempt(3))
+    plain = getattr(inventory(), kind)("look", retry=of_action)(reserve)
+    plain.compensation(undo_with_all_or_none)
+    assert plain.retry_of(Operation.ACTION) is of_action
+    assert plain.retry_of(Operation.COMPENSATION) is DEFAULT_COMPENSATION_RETRY
+    written = getattr(inventory(), kind)("look", retry=of_action)(reserve)
+    assert written.compensation(retry=of_undo)(undo_with_all_or_none) is undo_with_all_or_none
+    assert written.retry_of(Operation.COMPENSATION) is of_undo
 
 
 @pytest.mark.parametrize("kind", ["step", "external_step"])

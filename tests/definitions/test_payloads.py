@@ -397,6 +397,17 @@ def test_a_payload_may_be_as_long_as_the_limit_and_not_longer() -> None:
     )
 
 
+@pytest.mark.parametrize("wrap", [bytes, msgspec.Raw])
+def test_a_payload_over_the_limit_is_not_even_read(wrap: Callable[[bytes], bytes | msgspec.Raw]) -> None:
+    longest = b'"' + b"x" * (PAYLOAD_BYTES_MAX - 2) + b'"'
+    assert len(PayloadType(str).decode(wrap(longest))) == PAYLOAD_BYTES_MAX - 2
+    with pytest.raises(PayloadError) as refused:
+        PayloadType(str).decode(wrap(longest + b" "))
+    assert str(refused.value) == (
+        "a str of 262145 bytes is over the limit of 262144; keep the bulk elsewhere and send where it is"
+    )
+
+
 def test_the_bytes_are_counted_and_not_the_characters() -> None:
     with pytest.raises(PayloadError, match="is over the limit"):
         encode("é" * (PAYLOAD_BYTES_MAX // 2))

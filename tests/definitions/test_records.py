@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from types import UnionType
 from typing import Any, get_args
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sagaflow import Budget, Cause, Operation, Plan, PlanError, SagaStatus, StepKind
+from sagaflow import Budget, Cause, OnStuck, Operation, Plan, PlanError, SagaStatus, StepKind
 from sagaflow.core import events
 from sagaflow.core.effects import SendCommand
 from sagaflow.core.events import Event
@@ -50,6 +50,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "attempt": COUNTS,
     "retry_after_seconds": SECONDS,
     "succeeded": st.booleans(),
+    "other_input": st.booleans(),
 }
 
 
@@ -93,7 +94,9 @@ STORED_EVENTS: dict[str, Event] = {
     ),
     '{"event":"DeadlinePassed"}': events.DeadlinePassed(),
     '{"event":"CancelRequested"}': events.CancelRequested(),
-    '{"event":"RetryRequested","step":"s.a","operation":"compensation"}': events.RetryRequested("s.a", COMPENSATION),
+    '{"event":"RetryRequested","step":"s.a","operation":"compensation","other_input":true}': events.RetryRequested(
+        "s.a", COMPENSATION, other_input=True
+    ),
     '{"event":"ReplyGiven","step":"s.a","operation":"action","succeeded":true}': events.ReplyGiven("s.a", ACTION, True),
     '{"event":"SkipRequested","step":"s.a","operation":"compensation"}': events.SkipRequested("s.a", COMPENSATION),
     '{"event":"AbandonRequested"}': events.AbandonRequested(),
@@ -104,6 +107,11 @@ STORED_EVENTS: dict[str, Event] = {
 def test_an_event_is_stored_under_the_name_that_journals_have(text: str) -> None:
     assert records.encode_event(STORED_EVENTS[text]) == text
     assert records.decode_event(text.encode()) == STORED_EVENTS[text]
+
+
+def test_a_retry_of_a_journal_that_knew_no_other_input_is_read() -> None:
+    text = '{"event":"RetryRequested","step":"s.a","operation":"compensation"}'
+    assert records.decode_event(text) == events.RetryRequested("s.a", COMPENSATION)
 
 
 def test_there_is_a_stored_event_of_each_kind() -> None:
@@ -226,7 +234,7 @@ def test_what_a_plan_has_worked_out_is_not_stored() -> None:
     for worked_out in ("index", "before", "behind", "pivot", "hash", "shape"):
         getattr(plan, worked_out)
     assert records.encode(plan) == fresh
-    assert set(json.loads(fresh)) == {"saga", "version", "steps", "deadline_seconds"}
+    assert set(json.loads(fresh)) == {"saga", "version", "steps", "deadline_seconds", "on_stuck"}
 
 
 def test_a_stored_plan_is_checked_again() -> None:
@@ -263,3 +271,13 @@ def test_a_record_has_the_status_of_its_state() -> None:
     plan = next(every_plan(1))
     record = SagaRecord(UUID(int=1), "trip", "t-1", "trips", plan.hash, b"", "", b"", 1, initial(plan))
     assert record.status is SagaStatus.RUNNING
+
+
+def test_a_plan_that_was_stored_before_it_could_say_what_a_stuck_undo_does_has_the_hash_of_then() -> None:
+    plan = Plan("trip", 1, (PlannedStep("book", "hotels", "book", StepKind.COMPENSATABLE),))
+    stored = json.loads(records.encode(plan))
+    del stored["on_stuck"]
+    assert records.decode_plan(json.dumps(stored)) == plan
+    assert records.decode_plan(json.dumps(stored)).hash == plan.hash
+    halting = replace(plan, on_stuck=OnStuck.HALT)
+    assert records.decode_plan(records.encode(halting)) == halting

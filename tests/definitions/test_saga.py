@@ -8,8 +8,11 @@ import msgspec
 import pytest
 
 from sagaflow import Budget, DefinitionError, Operation, Participant, PayloadError, PlanError, Replies, Saga, StepKind
+from sagaflow.core.plan import DEFAULT_COMPENSATION_BUDGET, Plan, PlannedStep
 from sagaflow.definitions.limits import PAYLOAD_BYTES_MAX
 from sagaflow.definitions.payloads import encode
+from sagaflow.definitions.records import decode_plan
+from sagaflow.definitions.records import encode as encode_record
 
 COMPENSATABLE, PIVOT, RETRIABLE = StepKind
 
@@ -179,15 +182,15 @@ def test_the_budget_of_an_action_goes_by_its_kind(place: int, attempts: int) -> 
     add(saga, "s.behind")
     step = saga.plan.steps[place]
     assert step.budget(Operation.ACTION) == Budget(60.0, attempts)
-    assert step.budget(Operation.COMPENSATION) == Budget(60.0, 20)
+    assert step.budget(Operation.COMPENSATION) == Budget(60.0, 50)
 
 
 @pytest.mark.parametrize(
     ("options", "action", "compensation"),
     [
-        ({"timeout_seconds": 2.5}, Budget(2.5, 5), Budget(60.0, 20)),
-        ({"attempts": 1}, Budget(60.0, 1), Budget(60.0, 20)),
-        ({"compensation_timeout_seconds": 3.5}, Budget(60.0, 5), Budget(3.5, 20)),
+        ({"timeout_seconds": 2.5}, Budget(2.5, 5), Budget(60.0, 50)),
+        ({"attempts": 1}, Budget(60.0, 1), Budget(60.0, 50)),
+        ({"compensation_timeout_seconds": 3.5}, Budget(60.0, 5), Budget(3.5, 50)),
         ({"compensation_attempts": 2}, Budget(60.0, 5), Budget(60.0, 2)),
     ],
 )
@@ -364,6 +367,17 @@ def test_after_takes_decorated_functions_of_a_saga_alone(after: Any, named: str)
     assert str(refused.value) == (
         f"saga checkout, step s.b: `after` holds {named}; name the decorated functions of the steps before"
     )
+
+
+def test_the_order_in_which_after_is_written_does_not_tell_plans_apart() -> None:
+    plans = []
+    for order in ("ab", "ba", "bab"):
+        saga = a_saga()
+        before = {name: add(saga, f"s.{name}", after=[]) for name in "ba"}
+        add(saga, "s.c", after=[before[name] for name in order])
+        plans.append(saga.plan)
+        assert after_of(saga)["s.c"] == ("s.b", "s.a")
+    assert len({plan.hash for plan in plans}) == len({plan.shape for plan in plans}) == 1
 
 
 def test_a_step_of_another_saga_is_refused_in_after() -> None:
@@ -676,3 +690,63 @@ def test_what_the_function_raises_is_not_hidden() -> None:
     saga.step("s.a")(lambda order, replies: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         saga.command("s.a", encode(Order("o-1")), {})
+
+
+# ------------------------------------------------------------------------------- budgets and the deadline
+
+
+@pytest.mark.parametrize(
+    ("deadline_seconds", "options", "budget"),
+    [
+        (None, {}, Budget(60.0, 5)),
+        (300, {}, Budget(60.0, 5)),
+        (1_000, {}, Budget(60.0, 5)),
+        (30, {}, Budget(6.0, 5)),
+        (0.3, {}, Budget(0.3 / 5, 5)),
+        (30, {"attempts": 3}, Budget(10.0, 3)),
+        (30, {"timeout_seconds": 10.0}, Budget(10.0, 3)),
+        (30, {"timeout_seconds": 30.0}, Budget(30.0, 1)),
+        (30, {"timeout_seconds": 1.0}, Budget(1.0, 5)),
+        (30, {"timeout_seconds": 10.0, "attempts": 3}, Budget(10.0, 3)),
+    ],
+)
+def test_the_attempts_of_a_step_before_the_pivot_fit_into_the_deadline(
+    deadline_seconds: float | None, options: dict[str, Any], budget: Budget
+) -> None:
+    saga = Saga("checkout", Order, deadline_seconds=deadline_seconds)
+    add(saga, "s.a", **options)
+    assert saga.plan.steps[0].action == budget
+    assert saga.plan.steps[0].compensation == DEFAULT_COMPENSATION_BUDGET, "a rollback has no deadline"
+
+
+@pytest.mark.parametrize(
+    ("options", "attempts", "seconds"),
+    [
+        ({"timeout_seconds": 10.5, "attempts": 3}, 3, "10.5"),
+        ({"timeout_seconds": 31, "attempts": 1}, 1, "31"),
+        ({"timeout_seconds": 31}, 5, "31"),
+    ],
+)
+def test_written_budgets_that_do_not_fit_into_the_deadline_are_refused(
+    options: dict[str, Any], attempts: int, seconds: str
+) -> None:
+    saga = Saga("checkout", Order, deadline_seconds=30)
+    with pytest.raises(PlanError) as error:
+        add(saga, "s.a", **options)
+    assert str(error.value) == (
+        f"saga checkout, step s.a: {attempts} attempts of {seconds} s do not fit into the deadline of 30 s; lower its "
+        "attempts or its timeout_seconds, or raise deadline_seconds"
+    )
+
+
+def test_what_the_deadline_does_not_stop_may_take_longer() -> None:
+    saga = Saga("checkout", Order, deadline_seconds=30)
+    saga.pivot("s.pivot", timeout_seconds=60.0, attempts=20)(step_function)
+    add(saga, "s.after")
+    assert [step.action for step in saga.plan.steps] == [Budget(60.0, 20), Budget(60.0, 20)]
+
+
+def test_a_stored_plan_of_the_time_before_this_rule_is_still_read() -> None:
+    step = PlannedStep("s.a", "s", "a", StepKind.COMPENSATABLE, action=Budget(60.0, 5))
+    plan = Plan("checkout", 1, (step,), deadline_seconds=30.0)
+    assert decode_plan(encode_record(plan)) == plan

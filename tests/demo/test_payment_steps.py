@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
@@ -15,10 +16,11 @@ from payment.inventory import messages as inventory_messages
 from payment.inventory import steps as inventory
 from payment.orders import messages as orders_messages
 from payment.orders import steps as orders
+from payment.orders.checkout import checkout
 from payment.payments import messages as payments_messages
 from payment.payments import steps as payments
 from payment.payments.gateway import BankDown, CardGateway, GatewayTimeout
-from sagaflow import StepContext, StepRejected
+from sagaflow import Operation, StepContext, StepRejected
 from sagaflow.adapters import postgres
 from sagaflow.adapters.sqlite import SqliteDatabase
 from sagaflow.demo.stage import schema_of
@@ -80,9 +82,13 @@ def context(tx: AnyDatabase, step: str = "step", attempt: int = 1) -> StepContex
         saga_id=SAGA_ID,
         step=step,
         attempt=attempt,
-        idempotency_key=f"{SAGA_ID}/{step}",
         traceparent=f"00-{1:032x}-{1:016x}-01",
     )
+
+
+def undoing(tx: AnyDatabase, attempt: int = 1) -> StepContext[Any]:
+    """What a compensation is given beside the command."""
+    return replace(context(tx, attempt=attempt), operation=Operation.COMPENSATION)
 
 
 def rows(found: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -137,7 +143,7 @@ async def test_a_card_is_authorized_and_captured(opened: Opened, gateway: CardGa
 async def test_a_card_is_authorized_and_voided(opened: Opened, gateway: CardGateway) -> None:
     async with opened("payments") as tx:
         authorized = await payments.authorize_card(authorize("good"), context(tx))
-        await payments.void_authorization(authorize("good"), authorized, context(tx))
+        await payments.void_authorization(authorize("good"), authorized, undoing(tx))
         assert await tx.fetchval("SELECT status FROM payments") == "VOIDED"
         assert at(gateway) == {"set aside": [(500, "VOIDED")], "charged": []}
 
@@ -167,14 +173,14 @@ async def test_what_may_have_been_set_aside_is_given_back(opened: Opened, gatewa
     async with opened("payments") as tx:
         with pytest.raises(GatewayTimeout):
             await payments.authorize_card(authorize("flaky"), context(tx))
-        await payments.void_authorization(authorize("flaky"), None, context(tx))
+        await payments.void_authorization(authorize("flaky"), None, undoing(tx))
         assert at(gateway) == {"set aside": [(500, "VOIDED")], "charged": []}
 
 
 async def test_nothing_is_set_aside_once_it_was_given_back(opened: Opened, gateway: CardGateway) -> None:
     """The call that was given up is still on its way, and comes after its undoing."""
     async with opened("payments") as tx:
-        await payments.void_authorization(authorize("good"), None, context(tx))
+        await payments.void_authorization(authorize("good"), None, undoing(tx))
         with pytest.raises(StepRejected, match="was voided before"):
             await payments.authorize_card(authorize("good"), context(tx))
         assert at(gateway) == {"set aside": [(0, "VOIDED")], "charged": []}
@@ -185,10 +191,10 @@ async def test_a_bank_that_gives_nothing_back_until_it_is_repaired(opened: Opene
         authorized = await payments.authorize_card(authorize("norefunds"), context(tx))
         for attempt in (1, 2, 3):
             with pytest.raises(BankDown, match="gives no money back today"):
-                await payments.void_authorization(authorize("norefunds"), authorized, context(tx, attempt=attempt))
+                await payments.void_authorization(authorize("norefunds"), authorized, undoing(tx, attempt=attempt))
         await gateway.repair()
         await gateway.repair()
-        await payments.void_authorization(authorize("norefunds"), authorized, context(tx, attempt=4))
+        await payments.void_authorization(authorize("norefunds"), authorized, undoing(tx, attempt=4))
         assert at(gateway) == {"set aside": [(500, "VOIDED")], "charged": []}
 
 
@@ -203,3 +209,8 @@ def at(gateway: CardGateway) -> dict[str, list[Any]]:
             "set aside": books.execute("SELECT cents, status FROM authorizations").fetchall(),
             "charged": [cents for (cents,) in books.execute("SELECT cents FROM charges")],
         }
+
+
+def test_the_services_serve_what_the_checkout_asks_for_and_can_undo_it() -> None:
+    """No server is needed to see that. A service that forgets a compensation fails here, not in production."""
+    checkout.check([orders.orders, inventory.inventory, payments.payments])

@@ -5,24 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 from sagaflow import Coordinator
-from sagaflow.definitions.ports import Address, Delivery, Letter, StoreTransaction, Subscription, Transport
+from sagaflow.definitions.ports import (
+    Address,
+    DeadDelivery,
+    Delivery,
+    Letter,
+    StoreTransaction,
+    Subscription,
+    Transport,
+)
 from sagaflow.errors import Unavailable
 
 
-class Unreliable:
-    """Passes everything on to a transport, but its publishing can be made to fail."""
+class Passing:
+    """Passes everything on to a transport."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self.failures = 0
-        self.deaf = False
-        self.blocked: Address | None = None
-        """What nothing can be published to."""
 
-    async def __aenter__(self) -> Unreliable:
+    async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
         return self
 
@@ -34,6 +38,28 @@ class Unreliable:
         return self._transport.durable
 
     async def publish(self, letters: Sequence[Letter]) -> None:
+        await self._transport.publish(letters)
+
+    async def subscribe(self, address: Address, receive: Callable[[Delivery], None], *, prefetch: int) -> Subscription:
+        return await self._transport.subscribe(address, receive, prefetch=prefetch)
+
+    async def subscribe_dead(
+        self, address: Address, receive: Callable[[DeadDelivery], None], *, prefetch: int
+    ) -> Subscription:
+        return await self._transport.subscribe_dead(address, receive, prefetch=prefetch)
+
+
+class Unreliable(Passing):
+    """A transport whose publishing can be made to fail."""
+
+    def __init__(self, transport: Transport) -> None:
+        super().__init__(transport)
+        self.failures = 0
+        self.deaf = False
+        self.blocked: Address | None = None
+        """What nothing can be published to."""
+
+    async def publish(self, letters: Sequence[Letter]) -> None:
         if self.deaf:
             await asyncio.Event().wait()
         if any(letter.to == self.blocked for letter in letters):
@@ -41,10 +67,24 @@ class Unreliable:
         if self.failures:
             self.failures -= 1
             raise Unavailable("the test cut the line")
-        await self._transport.publish(letters)
+        await super().publish(letters)
 
-    async def subscribe(self, address: Address, receive: Callable[[Delivery], None], *, prefetch: int) -> Subscription:
-        return await self._transport.subscribe(address, receive, prefetch=prefetch)
+
+class Wiretap(Passing):
+    """A transport that keeps a copy of all that is published, and may tamper with it.
+
+    `tamper` is given each letter and returns the letters that are published in its place: itself, itself twice,
+    or none. What it keeps back can be published later.
+    """
+
+    def __init__(self, transport: Transport, heard: list[Letter], tamper: Callable[[Letter], Sequence[Letter]]) -> None:
+        super().__init__(transport)
+        self._heard = heard
+        self._tamper = tamper
+
+    async def publish(self, letters: Sequence[Letter]) -> None:
+        self._heard.extend(letters)
+        await super().publish([passed for letter in letters for passed in self._tamper(letter)])
 
 
 class CommitsInDoubt:
@@ -69,6 +109,7 @@ class CommitsInDoubt:
 async def die(coordinator: Coordinator) -> None:
     """Stop everything of a coordinator without a word, as SIGKILL would."""
     await coordinator._upkeep.close()
+    await coordinator._roll_call.close()
     for part in (coordinator._engine.inputs, coordinator._outbox):
         await part.abort()
     for intake in (coordinator._asked, coordinator._replies):

@@ -29,7 +29,7 @@ BAD_MESSAGES = {
 
 
 @pytest.mark.parametrize("name", BAD_MESSAGES)
-async def test_a_bad_command_is_put_aside_with_its_reason_and_others_go_on(world: World, name: str) -> None:
+async def test_case_24_a_bad_command_is_put_aside_with_its_reason_and_others_go_on(world: World, name: str) -> None:
     message, reason = BAD_MESSAGES[name]
     trip = trip_saga()
     transactions = await world.transactions()
@@ -51,7 +51,7 @@ async def test_a_bad_command_is_put_aside_with_its_reason_and_others_go_on(world
 
 
 @pytest.mark.parametrize("address", [REPLIES, REQUESTS], ids=str)
-async def test_a_coordinator_puts_aside_what_it_cannot_read(world: World, address: Address) -> None:
+async def test_case_24_a_coordinator_puts_aside_what_it_cannot_read(world: World, address: Address) -> None:
     trip = trip_saga()
     await world.worker()
     sagas = await world.coordinator(trip)
@@ -77,7 +77,7 @@ FORGERIES: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-async def test_a_forged_reply_changes_nothing_and_is_put_aside(world: World, name: str) -> None:
+async def test_case_24_a_forged_reply_changes_nothing_and_is_put_aside(world: World, name: str) -> None:
     forge, reason = FORGERIES[name]
     trip = trip_saga()
     sagas = await world.coordinator(trip)
@@ -107,7 +107,7 @@ async def test_a_forged_reply_changes_nothing_and_is_put_aside(world: World, nam
     assert (await op_of(store, run.saga_id, "agency.book_car")).status is OpStatus.SENT
 
 
-async def test_a_saga_waiting_for_an_unknown_step_burns_no_attempts_and_goes_on_when_it_is_served(
+async def test_case_12_a_saga_waiting_for_an_unknown_step_burns_no_attempts_and_goes_on_when_it_is_served(
     world: World,
 ) -> None:
     trip = trip_saga(attempts=1)

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from sagaflow import Operation, SagaStatus
-from sagaflow.core.events import AbandonRequested, CommandFailed, Started, Succeeded
+from sagaflow.core.events import (
+    AbandonRequested,
+    CancelRequested,
+    CommandFailed,
+    Event,
+    Failed,
+    Refused,
+    RetryRequested,
+    SkipRequested,
+    Started,
+    Succeeded,
+    TimerFired,
+)
 from sagaflow.core.state import initial
 from sagaflow.definitions import ids
-from sagaflow.definitions.records import SagaRecord
-from sagaflow.runners.turns import Turn
+from sagaflow.definitions.records import PayloadKind, SagaRecord
+from sagaflow.runners.turns import BUDGET_SECONDS_MIN, Turn
 from tests.runners.world import trip_saga
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -62,6 +76,29 @@ def test_the_time_of_a_command_that_nobody_has_sent_begins_anew_but_that_of_the_
     assert over.state.status is SagaStatus.COMPENSATING
 
 
+@pytest.mark.parametrize(("claimed", "kept"), [(None, 2), (1, 1), (2, 2), (3, 2), (0, 2), (-5, 2), (10**30, 2)])
+def test_a_result_is_of_the_round_in_which_it_was_done_if_there_was_such_a_round(
+    claimed: int | None, kept: int
+) -> None:
+    turn = turn_at(started(), 10)
+    for step in ("book_car", "book_room", "book_flight"):
+        turn.apply(Succeeded(f"agency.{step}", Operation.ACTION, 1, 1), origin="test")
+    turn.apply(Failed("agency.pay", Operation.ACTION, 1, 1, None), origin="test")
+    turn.apply(RetryRequested("agency.pay", Operation.ACTION, other_input=True), origin="test", other_input=b"2")
+    done = Succeeded("agency.pay", Operation.ACTION, 2, 1)
+    turn.apply(done, origin="test", result=b"3", done_in_round=claimed)
+    assert [(one.kind, one.round, one.body) for one in turn.payloads] == [
+        (PayloadKind.COMMAND, 2, b"2"),
+        (PayloadKind.RESULT, kept, b"3"),
+    ]
+
+
+def test_other_input_that_comes_to_nothing_is_not_kept() -> None:
+    turn = turn_at(started(), 10)
+    turn.apply(RetryRequested("agency.book_car", Operation.ACTION, other_input=True), origin="test", other_input=b"2")
+    assert (turn.payloads, turn.changed) == ([], False)
+
+
 def test_the_agenda_is_moved_only_when_something_is_due_earlier() -> None:
     turn = turn_at(started(), 10)
     turn.apply(Succeeded("agency.book_car", Operation.ACTION, 1, 1), origin="test")
@@ -93,3 +130,72 @@ def test_an_ended_saga_has_no_timers_and_is_not_woken() -> None:
     turn.apply(AbandonRequested(), origin="test")
     change = turn.change()
     assert (change.record.timers, change.record.wake_at) == ((), None)
+
+
+CAR_STUCK = CommandFailed("agency.book_car", Operation.ACTION, 1, 1)
+CAR_DONE = Succeeded("agency.book_car", Operation.ACTION, 1, 1)
+CAR_TIMED_OUT = [TimerFired("agency.book_car", Operation.ACTION, 1, attempt) for attempt in range(1, 6)]
+CAR_UNDONE = Succeeded("agency.book_car", Operation.COMPENSATION, 1, 1)
+CAR_NOT_UNDONE = Refused("agency.book_car", Operation.COMPENSATION, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("events", "leaves"),
+    [
+        ([CAR_STUCK, SkipRequested("agency.book_car", Operation.ACTION), CancelRequested()], True),
+        ([CAR_STUCK, AbandonRequested()], True),
+        ([*CAR_TIMED_OUT, CAR_UNDONE], False),
+        ([*CAR_TIMED_OUT, CAR_NOT_UNDONE, AbandonRequested()], True),
+        ([CAR_DONE, CancelRequested()], False),
+    ],
+    ids=["skipped", "abandoned while stuck", "undone", "abandoned with its undo owed", "not ended"],
+)
+def test_an_action_that_turns_out_to_be_done_after_the_end_is_left_behind_if_nobody_undid_it(
+    events: list[Event], leaves: bool
+) -> None:
+    turn = turn_at(started(), 0)
+    for event in events:
+        assert turn.apply(event, origin="test") is None
+    if SkipRequested("agency.book_car", Operation.ACTION) in events:
+        for step in ("agency.book_room", "agency.book_flight"):
+            turn.apply(Succeeded(step, Operation.COMPENSATION, 1, 1), origin="test")
+        assert turn.state.ended
+    assert turn.leaves_behind("agency.book_car", Operation.ACTION) == leaves
+    assert not turn.leaves_behind("agency.book_car", Operation.COMPENSATION)
+    assert not turn.leaves_behind("elsewhere", Operation.ACTION)
+
+
+def budgets(turn: Turn) -> list[float]:
+    return [turn.budget_seconds(command) for command in turn.to_send]
+
+
+def test_a_command_has_the_time_until_its_next_attempt_or_until_the_deadline_whichever_is_sooner() -> None:
+    again = turn_at(started(), 50)
+    again.send_again()
+    assert budgets(again) == [10.0]
+    hurried = turn_at(started(), 3570)
+    hurried.apply(Succeeded("agency.book_car", Operation.ACTION, 1, 1), origin="test")
+    assert budgets(hurried) == [30.0, 5.0], "the room has 60 s, the flight 5, and the saga 30"
+    over = turn_at(started(), 3601)
+    over.apply(Succeeded("agency.book_car", Operation.ACTION, 1, 1), origin="test")
+    assert budgets(over) == [BUDGET_SECONDS_MIN] * 2, "the agenda is about to come to the deadline"
+
+
+def test_the_deadline_does_not_hurry_what_it_can_no_longer_undo() -> None:
+    turn = turn_at(started(), 3595)
+    for step in ("book_car", "book_room", "book_flight"):
+        turn.apply(Succeeded(f"agency.{step}", Operation.ACTION, 1, 1), origin="test")
+    assert turn.to_send[-1].step == "agency.pay"
+    assert turn.budget_seconds(turn.to_send[-1]) == 60.0
+    turn.apply(Succeeded("agency.pay", Operation.ACTION, 1, 1), origin="test")
+    assert turn.budget_seconds(turn.to_send[-1]) == 60.0
+
+
+def test_a_compensation_has_the_whole_time_of_its_step() -> None:
+    turn = turn_at(started(), 10)
+    turn.apply(Succeeded("agency.book_car", Operation.ACTION, 1, 1), origin="test")
+    turn.apply(CancelRequested(), origin="test")
+    late = turn_at(turn.change().record, 65)
+    late.send_again()
+    assert [command.operation for command in late.to_send] == [Operation.COMPENSATION] * 2
+    assert budgets(late) == [60.0, 60.0]

@@ -17,7 +17,9 @@ def another_saga() -> Saga[Trip]:
     return other
 
 
-async def test_a_run_whose_code_nobody_has_waits_and_goes_on_when_a_coordinator_with_it_comes(world: World) -> None:
+async def test_case_27_a_run_whose_code_nobody_has_waits_for_a_coordinator_with_it(
+    world: World,
+) -> None:
     trip = trip_saga()
     store = await world.store()
     async with world.coordinating(store, trip, another_saga()) as sagas:
@@ -37,7 +39,7 @@ async def test_a_run_whose_code_nobody_has_waits_and_goes_on_when_a_coordinator_
     await check_journal(store, run.saga_id)
 
 
-async def test_a_rollback_is_completed_by_a_coordinator_without_the_code(world: World) -> None:
+async def test_case_27_a_rollback_is_completed_by_a_coordinator_without_the_code(world: World) -> None:
     world.agency.behaviour["book_flight"] = always(StepRejected("full"))
     trip = trip_saga()
     store = await world.store()

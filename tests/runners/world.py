@@ -14,7 +14,7 @@ from uuid import UUID
 
 from tenacity import wait_fixed
 
-from sagaflow import Coordinator, Operation, Participant, Replies, Retry, Saga, SagaStatus, Worker, serve
+from sagaflow import Coordinator, OnStuck, Operation, Participant, Replies, Retry, Saga, SagaStatus, Worker, serve
 from sagaflow.core.machine import advance
 from sagaflow.core.state import OpState, by_name, initial
 from sagaflow.definitions.ports import SagaStore, Transactions, Transport
@@ -33,15 +33,23 @@ class Trip:
     city: str
 
 
-def trip_saga(*, airline: str = "agency", deadline_seconds: float | None = None, **of_flight: Any) -> Saga[Trip]:
+def trip_saga(
+    *,
+    airline: str = "agency",
+    deadline_seconds: float | None = None,
+    on_stuck: OnStuck = OnStuck.KEEP_ORDER,
+    room_compensation_attempts: int | None = None,
+    ticket_timeout_seconds: float | None = None,
+    **of_flight: Any,
+) -> Saga[Trip]:
     """A car, then a room and a flight side by side, then the payment (pivot), then the ticket."""
-    trip = Saga("trip", Trip, deadline_seconds=deadline_seconds)
+    trip = Saga("trip", Trip, deadline_seconds=deadline_seconds, on_stuck=on_stuck)
 
     @trip.step("agency.book_car", reply=str)
     def book_car(trip: Trip, replies: Replies) -> str:
         return trip.city
 
-    @trip.step("agency.book_room", reply=str, after=book_car)
+    @trip.step("agency.book_room", reply=str, after=book_car, compensation_attempts=room_compensation_attempts)
     def book_room(trip: Trip, replies: Replies) -> str:
         return f"{trip.city} by {replies[book_car]}"
 
@@ -53,7 +61,7 @@ def trip_saga(*, airline: str = "agency", deadline_seconds: float | None = None,
     def pay(trip: Trip, replies: Replies) -> str:
         return f"{replies[book_room]} and {replies[book_flight]}"
 
-    @trip.step("agency.send_ticket", attempts=2)
+    @trip.step("agency.send_ticket", attempts=2, timeout_seconds=ticket_timeout_seconds)
     def send_ticket(trip: Trip, replies: Replies) -> str:
         return trip.city
 
@@ -71,6 +79,18 @@ class Agency:
     done: list[str] = field(default_factory=list)
     attempts: dict[str, int] = field(default_factory=dict)
     behaviour: dict[str, Behaviour] = field(default_factory=dict)
+
+    def hold(self, what: str) -> asyncio.Event:
+        """Have something wait until the event is set; then it behaves as it was told before."""
+        gate, before = asyncio.Event(), self.behaviour.get(what)
+
+        async def wait(attempt: int) -> None:
+            await gate.wait()
+            if before is not None:
+                await before(attempt)
+
+        self.behaviour[what] = wait
+        return gate
 
     async def do(self, what: str, result: str) -> str:
         """Do something, or not, as the test wants it."""
@@ -95,7 +115,7 @@ class Agency:
 
         if name.startswith("book_"):
 
-            @action.compensation
+            @action.compensation(retry=SOON)
             async def compensation(command: str, booked: str) -> None:
                 assert booked == f"{name}({command})"
                 await self.do(f"cancel {name}", "")

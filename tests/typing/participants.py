@@ -6,7 +6,7 @@ A line with an ignore is wrong code: mypy reports the ignore if it stops seeing 
 from dataclasses import dataclass
 from typing import assert_type
 
-from sagaflow import ExternalStep, Participant, ParticipantStep, StepContext, serve
+from sagaflow import ExternalStep, Participant, ParticipantStep, Retry, StepContext, serve
 from sagaflow.definitions.ports import Transactions, Transport
 
 
@@ -61,6 +61,14 @@ async def without_result(command: Reserve, ctx: StepContext[Connection]) -> None
 async def with_command_alone(command: Reserve) -> None: ...
 
 
+@reserve.compensation(retry=Retry())
+async def with_a_policy(command: Reserve, reserved: Reserved, ctx: StepContext[Connection]) -> None: ...
+
+
+@reserve.compensation(retry=Retry())  # type: ignore[arg-type]
+async def of_another_result_with_a_policy(command: Reserve, counted: int) -> None: ...
+
+
 @reserve.compensation  # type: ignore[arg-type]
 async def of_another_result(command: Reserve, counted: int, ctx: StepContext[Connection]) -> None: ...
 
@@ -89,6 +97,14 @@ async def charge(command: Reserve) -> Reserved:
 
 @charge.compensation
 async def refund(command: Reserve, charged: Reserved | None) -> None: ...
+
+
+@charge.compensation(retry=Retry())
+async def refund_with_a_policy(command: Reserve, charged: Reserved | None) -> None: ...
+
+
+@charge.compensation(retry=Retry())  # type: ignore[arg-type]
+async def forgetting_the_unknown_with_a_policy(command: Reserve, charged: Reserved) -> None: ...
 
 
 @charge.compensation  # type: ignore[arg-type]

@@ -3,7 +3,8 @@
 The money moves at another company, where no transaction of ours reaches. Three things make that safe:
 
 - `external_step` says so: the outcome of a call may be unknown, and what may have happened is undone too;
-- `ctx.idempotency_key` is the same for every attempt, so the gateway knows a repetition when it sees one;
+- `ctx.idempotency_key` is the same for every attempt, so the gateway knows a repetition when it sees one, and
+  `ctx.action_key` names to the undo what is to be undone;
 - a definite no is raised as `StepRejected`. Whatever else is raised is tried again.
 """
 
@@ -51,13 +52,13 @@ async def authorize_card(order: AuthorizeCard, ctx: StepContext[Database]) -> Ca
     return CardAuthorized(authorization)
 
 
-@authorize_card.compensation
+@authorize_card.compensation(retry=SOON)
 async def void_authorization(
     order: AuthorizeCard, authorized: CardAuthorized | None, ctx: StepContext[Database]
 ) -> None:
     """Have the bank give the money back. We may not know whether it has it (`authorized` is None then): the
     key of the authorization is what the gateway goes by."""
-    await gateway.void(order.card, key=ctx.idempotency_key)
+    await gateway.void(order.card, key=ctx.action_key)
     await ctx.tx.execute("UPDATE payments SET status = 'VOIDED' WHERE order_id = $1", order.order_id)
 
 

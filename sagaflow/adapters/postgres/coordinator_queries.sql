@@ -100,26 +100,83 @@ ORDER BY id
 FOR NO KEY UPDATE;
 
 -- name: list_all
--- The latest sagas of a name, a key and some statuses; null does not restrict.
+-- The latest sagas of a name, a key and some statuses, before an id and untouched for so long; null does not
+-- restrict.
 SELECT id, saga, key, coordinator, plan_hash, secret, traceparent, input_digest, version, state::text AS state,
     timers::text AS timers, wake_at, owner, started_at, updated_at
 FROM sagaflow.saga
 WHERE ($1::text IS NULL OR saga = $1)
     AND ($2::text IS NULL OR key = $2)
     AND ($3::text[] IS NULL OR status = ANY($3))
+    AND id < coalesce($5::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+    AND ($6::float8 IS NULL OR updated_at <= clock_timestamp() - make_interval(secs => $6))
 ORDER BY id DESC
 LIMIT $4;
 
 -- name: list_open
--- The same for statuses of sagas that have not ended: however many have, only the others are looked at.
+-- The same for statuses of sagas that have not ended: however many have, only the others are looked at. The
+-- OFFSET keeps the planner from beginning with the sagas, of which it knows nothing while tables are new.
 SELECT id, saga, key, saga.coordinator, plan_hash, secret, traceparent, input_digest, version,
     state::text AS state, timers::text AS timers, wake_at, owner, started_at, updated_at
-FROM sagaflow.agenda JOIN sagaflow.saga ON saga.id = agenda.saga_id
+FROM sagaflow.agenda
+    CROSS JOIN LATERAL (SELECT * FROM sagaflow.saga WHERE saga.id = agenda.saga_id OFFSET 0) AS saga
 WHERE ($1::text IS NULL OR saga = $1)
     AND ($2::text IS NULL OR key = $2)
     AND status = ANY($3::text[])
+    AND agenda.saga_id < coalesce($5::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+    AND ($6::float8 IS NULL OR updated_at <= clock_timestamp() - make_interval(secs => $6))
 ORDER BY agenda.saga_id DESC
 LIMIT $4;
+
+-- name: list_waiting
+-- The same for open sagas with an operation that is deferred. A state holds no words but those of our enums.
+SELECT id, saga, key, saga.coordinator, plan_hash, secret, traceparent, input_digest, version,
+    state::text AS state, timers::text AS timers, wake_at, owner, started_at, updated_at
+FROM sagaflow.agenda
+    CROSS JOIN LATERAL (SELECT * FROM sagaflow.saga WHERE saga.id = agenda.saga_id OFFSET 0) AS saga
+WHERE ($1::text IS NULL OR saga = $1)
+    AND ($2::text IS NULL OR key = $2)
+    AND ($3::text[] IS NULL OR status = ANY($3))
+    AND agenda.saga_id < coalesce($5::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+    AND ($6::float8 IS NULL OR updated_at <= clock_timestamp() - make_interval(secs => $6))
+    AND position('"DEFERRED"' IN state::text) > 0
+ORDER BY agenda.saga_id DESC
+LIMIT $4;
+
+-- name: deferrals
+-- Since when these attempts wait, and why they could not be made last. A journal grows as long as its saga
+-- waits, so it is read from its beginning and from its end, each no further than needed.
+SELECT asked.saga_id, asked.step, asked.operation, asked.round, asked.attempt, first.at AS since,
+    last.error::text AS error
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::integer[])
+        AS asked (saga_id, step, operation, round, attempt)
+    CROSS JOIN LATERAL (
+        SELECT at
+        FROM sagaflow.journal AS entry
+        WHERE entry.saga_id = asked.saga_id AND event->>'event' IN ('Unserved', 'CommandDeferred')
+            AND event->>'step' = asked.step AND event->>'operation' = asked.operation
+            AND (event->>'round')::integer = asked.round AND (event->>'attempt')::integer = asked.attempt
+        ORDER BY seq
+        LIMIT 1
+    ) AS first
+    CROSS JOIN LATERAL (
+        SELECT error
+        FROM sagaflow.journal AS entry
+        WHERE entry.saga_id = asked.saga_id AND event->>'event' IN ('Unserved', 'CommandDeferred')
+            AND event->>'step' = asked.step AND event->>'operation' = asked.operation
+            AND (event->>'round')::integer = asked.round AND (event->>'attempt')::integer = asked.attempt
+        ORDER BY seq DESC
+        LIMIT 1
+    ) AS last
+ORDER BY asked.saga_id, asked.step, asked.operation;
+
+-- name: latest_errors
+-- What went wrong last with each operation of these sagas.
+SELECT DISTINCT ON (saga_id, event ->> 'step', event ->> 'operation')
+    saga_id, event ->> 'step' AS step, event ->> 'operation' AS operation, error::text AS error
+FROM sagaflow.journal
+WHERE saga_id = ANY($1::uuid[]) AND error IS NOT NULL AND event ->> 'operation' IS NOT NULL
+ORDER BY saga_id, event ->> 'step', event ->> 'operation', seq DESC;
 
 -- name: journal
 SELECT saga_id, seq, at, status, event::text AS event, commands::text AS commands, ignored, error::text AS error,
@@ -276,3 +333,23 @@ SELECT source, reason, body FROM unnest($1::text[], $2::text[], $3::bytea[]) AS 
 
 -- name: list_put_aside
 SELECT at, source, reason, body FROM sagaflow.put_aside ORDER BY id DESC LIMIT $1;
+
+-- name: keep_announcements
+-- Keep what processes of participants have announced now; they count as live for so many seconds. Of the
+-- same participants, those that were silent for a day are forgotten.
+WITH kept AS (
+    INSERT INTO sagaflow.announcement AS old (participant, host, hash, body, heard_at, live_until)
+    SELECT participant, host, hash, body::json, clock_timestamp(), clock_timestamp() + make_interval(secs => $5)
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS new (participant, host, hash, body)
+    ORDER BY participant, host, hash
+    ON CONFLICT (participant, host, hash)
+    DO UPDATE SET body = excluded.body, heard_at = excluded.heard_at, live_until = excluded.live_until
+)
+DELETE FROM sagaflow.announcement
+WHERE participant = ANY($1::text[]) AND heard_at < clock_timestamp() - interval '1 day'
+    AND (participant, host, hash) NOT IN (SELECT * FROM unnest($1::text[], $2::text[], $3::text[]));
+
+-- name: announcements
+SELECT body::text AS body, heard_at, live_until > clock_timestamp() AS is_live
+FROM sagaflow.announcement
+ORDER BY participant, heard_at DESC, host, hash;

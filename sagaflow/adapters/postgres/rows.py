@@ -8,10 +8,14 @@ from typing import Any
 import asyncpg
 
 from sagaflow.adapters.postgres.database import columns, optional_text, text
+from sagaflow.core.plan import Operation
 from sagaflow.core.state import SagaStatus
 from sagaflow.definitions.records import (
+    Attempt,
     Change,
+    Deferral,
     JournalEntry,
+    LatestError,
     Payload,
     PayloadKind,
     SagaRecord,
@@ -80,6 +84,11 @@ def payloads(changes: Sequence[Change]) -> Columns:
     return columns(rows, 5)
 
 
+def attempts(attempts: Sequence[Attempt]) -> Columns:
+    """The columns of attempts that are asked for."""
+    return columns([(one.saga_id, one.step, one.operation.value, one.round, one.attempt) for one in attempts], 5)
+
+
 def saga_of(row: asyncpg.Record) -> SagaRecord:
     """A saga, from its row."""
     return SagaRecord(
@@ -120,9 +129,21 @@ def journal_entry_of(row: asyncpg.Record) -> JournalEntry:
     )
 
 
+def latest_error_of(row: asyncpg.Record) -> LatestError:
+    """An error of an operation, from its row."""
+    return LatestError(row["saga_id"], row["step"], Operation(row["operation"]), decode_error(row["error"]))
+
+
 def payload_of(row: asyncpg.Record) -> Payload:
     """A payload, from its row."""
     return Payload(row["saga_id"], row["step"], PayloadKind(row["kind"]), row["round"], row["body"])
+
+
+def deferral_of(row: asyncpg.Record) -> Deferral:
+    """Since when an attempt waits, and why, from its row."""
+    attempt = Attempt(row["saga_id"], row["step"], Operation(row["operation"]), row["round"], row["attempt"])
+    error = row["error"]
+    return Deferral(attempt, row["since"], None if error is None else decode_error(error))
 
 
 def _standing(record: SagaRecord) -> tuple[Any, ...]:

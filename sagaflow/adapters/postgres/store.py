@@ -19,16 +19,22 @@ from sagaflow.adapters.postgres.migrations import Line
 from sagaflow.adapters.postgres.pool import keep_as_it_is, open_pool
 from sagaflow.core.plan import Plan
 from sagaflow.core.state import ENDED, SETTLED
+from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.named_queries import load
 from sagaflow.definitions.records import (
+    Attempt,
     Change,
+    Deferral,
     Due,
     JournalEntry,
+    KeptAnnouncement,
+    LatestError,
     Payload,
     PutAside,
     SagaFilter,
     SagaRecord,
     Watcher,
+    decode_announcement,
     decode_plan,
     encode,
 )
@@ -166,6 +172,25 @@ class PostgresStore:
         """The latest of them, the last one first."""
         return await self._database.list_put_aside(_SQL["list_put_aside"], limit)
 
+    async def keep_announcements(self, announcements: Sequence[Announcement], live_seconds: float) -> None:
+        """Keep what participants have announced just now; they count as live for so long."""
+        latest = {(one.participant, one.host, one.hash): one for one in announcements}
+        await self._fetch(
+            "keep_announcements",
+            [one.participant for one in latest.values()],
+            [one.host for one in latest.values()],
+            [one.hash for one in latest.values()],
+            [encode(one) for one in latest.values()],
+            live_seconds,
+        )
+
+    async def announcements(self) -> Sequence[KeptAnnouncement]:
+        """What is kept of them, by participant, then the one that was heard last first."""
+        return [
+            KeptAnnouncement(decode_announcement(row["body"]), row["heard_at"], row["is_live"])
+            for row in await self._fetch("announcements")
+        ]
+
     async def find(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
         """The sagas of these ids that exist, in the order of their ids; nothing is locked."""
         return [rows.saga_of(row) for row in await self._fetch("find", saga_ids)]
@@ -174,9 +199,21 @@ class PostgresStore:
         """The latest sagas that match, the last one first."""
         statuses = [status.value for status in matching.statuses]
         only_open = bool(statuses) and not matching.statuses & ENDED
-        query = "list_open" if only_open else "list_all"
-        found = await self._fetch(query, matching.saga, matching.key, statuses or None, limit)
+        query = "list_waiting" if matching.waiting else "list_open" if only_open else "list_all"
+        found = await self._fetch(
+            query,
+            matching.saga,
+            matching.key,
+            statuses or None,
+            limit,
+            matching.before,
+            matching.idle_seconds,
+        )
         return [rows.saga_of(row) for row in found]
+
+    async def latest_errors(self, saga_ids: Sequence[UUID]) -> Sequence[LatestError]:
+        """What went wrong last with each operation of these sagas of which the journal holds an error."""
+        return [rows.latest_error_of(row) for row in await self._fetch("latest_errors", saga_ids)]
 
     async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:
         """The journal of a saga, from its beginning."""
@@ -185,6 +222,10 @@ class PostgresStore:
     async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
         """All payloads of these sagas; nothing is locked."""
         return [rows.payload_of(row) for row in await self._fetch("payloads", saga_ids)]
+
+    async def deferrals(self, attempts: Sequence[Attempt]) -> Sequence[Deferral]:
+        """Since when these attempts wait, as far as they do, and why."""
+        return [rows.deferral_of(row) for row in await self._fetch("deferrals", *rows.attempts(attempts))]
 
     async def _fetch(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
         return await self._database.fetch(_SQL[query], *arguments)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Final
 
 from sagaflow.adapters.rabbitmq.failures import unavailable
-from sagaflow.adapters.rabbitmq.stream import Stream
+from sagaflow.adapters.rabbitmq.stream import RabbitDelivery, Stream
 from sagaflow.adapters.rabbitmq.supervision import Link, persist, spawn, stop
 from sagaflow.adapters.rabbitmq.topology import Topology
-from sagaflow.definitions.ports import Address, Delivery
+from sagaflow.definitions.ports import Address
 from sagaflow.errors import Unavailable
 
 log = logging.getLogger("sagaflow.rabbitmq")
@@ -28,15 +28,19 @@ It goes on to list them, and what it believes to have delivered to them reaches 
 
 
 class Consumer:
-    """A subscription: one stream of deliveries after another, until it is cancelled."""
+    """A subscription: one stream of deliveries after another, until it is cancelled.
+
+    With `dead`, it consumes not the queue of the address but its companion.
+    """
 
     def __init__(
         self,
         link: Link,
         topology: Topology,
         address: Address,
-        receive: Callable[[Delivery], None],
+        receive: Callable[[RabbitDelivery], None],
         *,
+        dead: bool = False,
         prefetch: int,
         check_seconds: float,
         forget: Callable[[Consumer], None],
@@ -44,6 +48,7 @@ class Consumer:
         self._link = link
         self._topology = topology
         self._address = address
+        self._queue = topology.dead_queue(address) if dead else topology.queue(address)
         self._receive = receive
         self._prefetch = prefetch
         self._check_seconds = check_seconds
@@ -58,7 +63,7 @@ class Consumer:
             Unavailable: it cannot be done now.
         """
         stream = await self._open_stream()
-        self._keeper = spawn(self._keep_up(stream), f"sagaflow consumes {self._address}")
+        self._keeper = spawn(self._keep_up(stream), f"sagaflow consumes {self._queue}")
 
     async def cancel(self) -> None:
         """No more deliveries; those that are out can still be acknowledged, and with the last the channel goes."""
@@ -75,21 +80,19 @@ class Consumer:
     async def _open_stream(self) -> Stream:
         connection = await self._link.connected()
         await self._topology.prepare(connection, [self._address])
-        with unavailable(f"{self._address} cannot be consumed"):
+        with unavailable(f"{self._queue} cannot be consumed"):
             channel = await connection.channel()
-            self._stream = await Stream.open(
-                channel, self._topology.queue(self._address), self._receive, self._prefetch
-            )
+            self._stream = await Stream.open(channel, self._queue, self._receive, self._prefetch)
         return self._stream
 
     async def _keep_up(self, stream: Stream) -> None:
         while True:
             level, why = await self._until_ended(stream)
-            log.log(level, "%s is not consumed at present: %s", self._address, why)
+            log.log(level, "%s is not consumed at present: %s", self._queue, why)
             await stream.cancel()
             await stream.close()
-            stream = await persist(f"consuming {self._address}", self._open_stream)
-            log.log(level, "%s is consumed again", self._address)
+            stream = await persist(f"consuming {self._queue}", self._open_stream)
+            log.log(level, "%s is consumed again", self._queue)
 
     async def _until_ended(self, stream: Stream) -> tuple[int, str]:
         """Wait until it has ended or may have; why, and how loudly to say so."""
@@ -110,7 +113,7 @@ class Consumer:
     async def _is_doubtful(self) -> bool:
         """Whether the broker knows of no consumer, or has what it should have delivered."""
         try:
-            queue = await self._topology.look_at(self._link.connection, self._address)
+            queue = await self._topology.look_at(self._link.connection, self._queue)
         except Unavailable:  # nobody knows; if the connection is lost, the stream will end by itself
             return False
         return queue.consumers == 0 or queue.waiting > 0

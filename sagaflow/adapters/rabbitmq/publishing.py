@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ log = logging.getLogger("sagaflow.rabbitmq")
 
 UNCONFIRMED_MAX: Final = 256
 """Bodies on their way on one channel. More would not be faster, and each confirm would cost more."""
+
+EXPIRATION_SECONDS_MAX: Final = 4_294_967.0
+"""The broker refuses, and with it the whole channel, what does not fit into 32 bits of milliseconds."""
 
 
 class Publisher:
@@ -163,6 +167,7 @@ class Lane:
             delivery_mode=DeliveryMode.PERSISTENT if has_to_arrive else DeliveryMode.NOT_PERSISTENT,
             # The driver matches returned messages by this: of two with the same one it would lose the other.
             message_id=uuid4().hex,
+            expiration=_expiration(parcel.expires_seconds),
         )
         async with self._window:
             confirmation = await self._exchange.publish(
@@ -173,6 +178,13 @@ class Lane:
             )
         if not isinstance(confirmation, spec.Basic.Ack):
             raise Unavailable(f"messages to {parcel.to} were not confirmed but answered with {confirmation!r:.100}")
+
+
+def _expiration(seconds: float | None) -> float | None:
+    """Whole milliseconds, rounded up; none if they are more than the broker can count."""
+    if seconds is None or seconds > EXPIRATION_SECONDS_MAX:
+        return None
+    return (max(1, math.ceil(seconds * 1_000)) + 0.5) / 1_000  # the driver rounds down, and 0.57 s would be 569 ms
 
 
 async def _all(sendings: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -14,7 +14,7 @@ HEARTBEAT_SECONDS = 10
 
 
 async def delete_namespace(url: str, namespace: str, addresses: Iterable[Address]) -> None:
-    """Delete the exchanges of a namespace, its dead queue, and the queues of these addresses, with all that is
+    """Delete the exchanges of a namespace and the queues of these addresses, with their companions and all that is
     in them. AMQP cannot list queues, so they have to be known; queues of answers go by themselves.
 
     Raises:
@@ -25,8 +25,9 @@ async def delete_namespace(url: str, namespace: str, addresses: Iterable[Address
     try:
         with unavailable(f"the namespace {namespace} cannot be removed"):
             async with connection.channel() as channel:
-                for queue in [topology.queue(address) for address in addresses] + [topology.dead]:
-                    await channel.queue_delete(queue)
+                for address in addresses:
+                    for queue in (topology.queue(address), topology.dead_queue(address)):
+                        await channel.queue_delete(queue)
                 for exchange in (topology.exchange, topology.dead):
                     await channel.exchange_delete(exchange)
     finally:

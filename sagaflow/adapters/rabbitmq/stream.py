@@ -12,7 +12,6 @@ from aio_pika.exceptions import AMQPChannelError
 
 from sagaflow.adapters.rabbitmq.connection import close_channel
 from sagaflow.adapters.rabbitmq.failures import reason, unavailable
-from sagaflow.definitions.ports import Delivery
 from sagaflow.errors import Unavailable
 
 log = logging.getLogger("sagaflow.rabbitmq")
@@ -25,7 +24,7 @@ class Stream:
     are out. The driver closes a channel on which such a call is given up, and all of them would come again.
     """
 
-    def __init__(self, channel: AbstractChannel, receive: Callable[[Delivery], None], prefetch: int) -> None:
+    def __init__(self, channel: AbstractChannel, receive: Callable[[RabbitDelivery], None], prefetch: int) -> None:
         self.received = 0
         """How many deliveries have come."""
         self.reason_ended = "its channel was closed"
@@ -42,7 +41,7 @@ class Stream:
 
     @classmethod
     async def open(
-        cls, channel: AbstractChannel, queue: str, receive: Callable[[Delivery], None], prefetch: int
+        cls, channel: AbstractChannel, queue: str, receive: Callable[[RabbitDelivery], None], prefetch: int
     ) -> Stream:
         """Begin to consume on a new channel."""
         stream = cls(channel, receive, prefetch)
@@ -145,6 +144,17 @@ class RabbitDelivery:
         """Whether the broker says that it has delivered it before."""
         count = self._message.headers.get("x-delivery-count")
         return bool(self._message.redelivered) or (isinstance(count, int) and count > 0)
+
+    @property
+    def reason(self) -> str:
+        """Why the broker gave it up, in the broker's word; of one that it did not, "unknown"."""
+        headers = self._message.headers
+        deaths = headers.get("x-death")
+        latest = (
+            deaths[0].get("reason") if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else None
+        )
+        # RabbitMQ 4 only promises the list to those who speak this protocol; the other two are older and newer.
+        return str(latest or headers.get("x-last-death-reason") or headers.get("x-first-death-reason") or "unknown")
 
     async def ack(self) -> None:
         """It is dealt with. Does nothing the second time, nor when its channel is gone: it will come again."""

@@ -1,13 +1,17 @@
 """The exchanges and queues, and what is promised about them.
 
-    exchange <namespace>         direct: the routing key is the name of the queue
+    exchange <namespace>                    direct: the routing key is the name of the queue
     queue <namespace>.<kind>.<name>
-    exchange <namespace>.dead    takes what was delivered too often without being acknowledged
-    queue <namespace>.dead       ... where a person finds it
+    exchange <namespace>.dead               direct, too: takes what the broker gives up
+    queue <namespace>.dead.<kind>.<name>    the companion of a queue: what was given up there, for its owner
 
-All are durable. A queue that belongs to one process (answers) is a classic one that ends by itself when it is
-no longer used. It is not exclusive: after a reconnect the broker may for a while believe that the lost
-connection still owns it, and would refuse it to the new one. All other queues are quorum queues.
+All are durable. No kind of queue is called "dead", so a companion has no name that another queue could have. It is
+made with its queue, and before it: what has no companion to go to would stay in its queue for ever.
+
+A queue that belongs to one process (answers) is a classic one that ends by itself when it is no longer used, and has no
+companion. It is not exclusive: after a reconnect the broker may for a while believe that the lost connection still
+owns it, and would refuse it to the new one. The queue for inquiries is a classic one without a companion too, which
+stays: an inquiry soon expires, and is of no interest then. All other queues are quorum queues.
 
 What is said here of a queue holds for its life: a broker refuses to change it, and who asks for it in other
 words is refused the queue. A different promise needs queues of different names.
@@ -30,8 +34,12 @@ from sagaflow.definitions.ports import Address, QueueKind
 from sagaflow.errors import Unavailable
 
 DELIVERY_LIMIT: Final = 20
-"""How often a body may come back before it goes to the dead queue: a last resort, since losing the connection
-counts as well. What is at fault in a message is found out long before."""
+"""How often a body may come back before it goes to the companion of its queue: a last resort, since losing the
+connection counts as well. What is at fault in a message is found out long before."""
+
+DEAD_DELIVERY_LIMIT: Final = 1_000_000
+"""... before it leaves a dead queue for nowhere: never. It has to be said, for where it is not, RabbitMQ 4 takes 20;
+and in words that 3.10 understands too, or the queue would be refused after the broker was upgraded."""
 
 ANSWERS_EXPIRE_SECONDS: Final = 60
 """How long an answers queue outlives its last consumer, so that answers survive a reconnect."""
@@ -68,12 +76,16 @@ class Topology:
         """The name of the queue of an address."""
         return f"{self.exchange}.{address}"
 
+    def dead_queue(self, address: Address) -> str:
+        """The name of its companion, where the broker puts what it gave up; answers have none."""
+        return f"{self.dead}.{address}"
+
     def is_possible(self, address: Address) -> bool:
-        """Whether a queue can have the name of this address."""
-        return len(self.queue(address).encode()) <= QUEUE_NAME_BYTES_MAX
+        """Whether a queue, and its companion, can have the name of this address."""
+        return len(self.dead_queue(address).encode()) <= QUEUE_NAME_BYTES_MAX
 
     async def prepare(self, connection: Connection, addresses: Iterable[Address]) -> None:
-        """See to it that the exchange and the queues of these addresses are there.
+        """See to it that the exchanges and the queues of these addresses, with their companions, are there.
 
         Uses a channel of its own, since the broker closes a channel that asks for the impossible.
 
@@ -84,12 +96,12 @@ class Topology:
             async with connection.channel() as channel:
                 await (self._make if self._declare else self._look_for)(channel, addresses)
 
-    async def look_at(self, connection: Connection, address: Address) -> QueueState:
+    async def look_at(self, connection: Connection, name: str) -> QueueState:
         """What is in the queue; nothing and nobody if there is no such queue."""
         with unavailable("a queue cannot be looked at"):
             async with connection.channel() as channel:
                 try:
-                    queue = await channel.get_queue(self.queue(address))
+                    queue = await channel.get_queue(name)
                 except ChannelNotFoundEntity:
                     return QueueState(waiting=0, consumers=0)
                 found = queue.declaration_result
@@ -97,30 +109,46 @@ class Topology:
 
     async def _make(self, channel: AbstractChannel, addresses: Iterable[Address]) -> None:
         exchange = await channel.declare_exchange(self.exchange, ExchangeType.DIRECT, durable=True)
-        dead_exchange = await channel.declare_exchange(self.dead, ExchangeType.FANOUT, durable=True)
-        dead_queue = await channel.declare_queue(self.dead, durable=True, arguments={"x-queue-type": "quorum"})
-        await dead_queue.bind(dead_exchange)
+        dead_exchange = await channel.declare_exchange(self.dead, ExchangeType.DIRECT, durable=True)
         for address in addresses:
+            if _is_kept(address):
+                dead = await channel.declare_queue(self.dead_queue(address), durable=True, arguments=_DEAD_ARGUMENTS)
+                await dead.bind(dead_exchange)
             queue = await channel.declare_queue(self.queue(address), durable=True, arguments=self._arguments(address))
             await queue.bind(exchange)
 
     async def _look_for(self, channel: AbstractChannel, addresses: Iterable[Address]) -> None:
         await channel.get_exchange(self.exchange)
         for address in addresses:
-            try:
-                await channel.get_queue(self.queue(address))
-            except ChannelNotFoundEntity as error:
-                raise Unavailable(
-                    f"the queue {self.queue(address)} does not exist, and this process may not make it (declare=False)"
-                ) from error
+            for name in self._names(address):
+                try:
+                    await channel.get_queue(name)
+                except ChannelNotFoundEntity as error:
+                    raise Unavailable(
+                        f"the queue {name} does not exist, and this process may not make it (declare=False)"
+                    ) from error
+
+    def _names(self, address: Address) -> list[str]:
+        return [self.queue(address), self.dead_queue(address)] if _is_kept(address) else [self.queue(address)]
 
     def _arguments(self, address: Address) -> dict[str, Any]:
         if address.kind is QueueKind.ANSWERS:
             return {"x-queue-type": "classic", "x-expires": ANSWERS_EXPIRE_SECONDS * 1_000}
+        if address.kind is QueueKind.INQUIRIES:
+            return {"x-queue-type": "classic"}
         return {
             "x-queue-type": "quorum",
             "x-delivery-limit": DELIVERY_LIMIT,
             "x-dead-letter-exchange": self.dead,
+            "x-dead-letter-routing-key": self.dead_queue(address),
             "x-dead-letter-strategy": "at-least-once",
             "x-overflow": "reject-publish",  # without it the dead-lettering would be at most once
         }
+
+
+def _is_kept(address: Address) -> bool:
+    """Whether what goes there must not be lost."""
+    return address.kind not in (QueueKind.ANSWERS, QueueKind.INQUIRIES)
+
+
+_DEAD_ARGUMENTS: Final[dict[str, Any]] = {"x-queue-type": "quorum", "x-delivery-limit": DEAD_DELIVERY_LIMIT}

@@ -10,9 +10,10 @@ from typing import Final, Self
 from sagaflow.adapters.rabbitmq.broker import Broker
 from sagaflow.adapters.rabbitmq.consuming import Consumer
 from sagaflow.adapters.rabbitmq.publishing import Publisher
+from sagaflow.adapters.rabbitmq.stream import RabbitDelivery
 from sagaflow.adapters.rabbitmq.supervision import Link
 from sagaflow.adapters.rabbitmq.topology import Topology
-from sagaflow.definitions.ports import Address, Delivery, Letter, Subscription
+from sagaflow.definitions.ports import Address, DeadDelivery, Delivery, Letter, QueueKind, Subscription
 from sagaflow.errors import Unavailable
 
 _NOT_ENTERED: Final = "the transport is not connected: use it inside `async with transport:`"
@@ -113,6 +114,24 @@ class RabbitTransport:
             Unavailable: it cannot be consumed now.
             ValueError: `prefetch` is less than 1.
         """
+        return await self._consume(address, receive, prefetch, dead=False)
+
+    async def subscribe_dead(
+        self, address: Address, receive: Callable[[DeadDelivery], None], *, prefetch: int
+    ) -> Subscription:
+        """Consume what the broker gave up instead of delivering it to this address.
+
+        Raises:
+            Unavailable: it cannot be consumed now.
+            ValueError: the address is for answers, or `prefetch` is less than 1.
+        """
+        if address.kind is QueueKind.ANSWERS:
+            raise ValueError(f"nothing is kept of what goes to {address}")
+        return await self._consume(address, receive, prefetch, dead=True)
+
+    async def _consume(
+        self, address: Address, receive: Callable[[RabbitDelivery], None], prefetch: int, *, dead: bool
+    ) -> Subscription:
         session = self._entered
         if prefetch < 1:  # to the broker, 0 is no bound at all
             raise ValueError(f"prefetch is {prefetch}; it must be 1 or more")
@@ -121,6 +140,7 @@ class RabbitTransport:
             self._topology,
             address,
             receive,
+            dead=dead,
             prefetch=prefetch,
             check_seconds=self._check_seconds,
             forget=session.consumers.discard,

@@ -136,8 +136,8 @@ class SqliteDatabase:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self)
             async with self.snapshot() as connection:
-                is_there = await connection.call(lambda db: schema.is_there(db, part))
-            if self._create and not is_there:
+                is_current = await connection.call(lambda db: schema.is_current(db, part))
+            if self._create and not is_current:
                 async with self.transaction() as connection:
                     await connection.call(lambda db: schema.create(db, part))
             await self.check(part)

@@ -107,6 +107,18 @@ AND saga.key = :key;
 -- Restricts `latest`; one status at a time, so that the index gives the order.
 AND saga.status = :status;
 
+-- name: of_older
+-- Restricts `latest`.
+AND saga.saga_id < :before;
+
+-- name: of_waiting
+-- Restricts `latest`. A state holds no words but those of our enums.
+AND saga.ended_at IS NULL AND instr(saga.state, '"DEFERRED"') > 0;
+
+-- name: idle
+-- Restricts `latest`; nothing was written of them since.
+AND saga.updated_at <= :idle_since;
+
 -- name: latest_first
 -- Ids are made in the order of time.
 ORDER BY saga.saga_id DESC LIMIT :limit;
@@ -120,6 +132,32 @@ ORDER BY saga_id, step, kind, round;
 -- name: journal
 -- The journal of a saga, from its beginning.
 SELECT * FROM sagaflow_journal WHERE saga_id = ? ORDER BY seq;
+
+-- name: deferrals
+-- Since when an attempt waits, and why it could not be made last. A journal grows as long as its saga waits,
+-- so it is read from its beginning and from its end, each no further than needed.
+SELECT (
+    SELECT at FROM sagaflow_journal
+    WHERE saga_id = :saga_id AND event ->> 'event' IN ('Unserved', 'CommandDeferred')
+      AND event ->> 'step' = :step AND event ->> 'operation' = :operation
+      AND event ->> 'round' = :round AND event ->> 'attempt' = :attempt
+    ORDER BY seq LIMIT 1
+) AS since, (
+    SELECT error FROM sagaflow_journal
+    WHERE saga_id = :saga_id AND event ->> 'event' IN ('Unserved', 'CommandDeferred')
+      AND event ->> 'step' = :step AND event ->> 'operation' = :operation
+      AND event ->> 'round' = :round AND event ->> 'attempt' = :attempt
+    ORDER BY seq DESC LIMIT 1
+) AS error;
+
+-- name: latest_errors
+-- What went wrong last with each operation of a JSON array of sagas: the other columns are those of the row
+-- that has the maximum.
+SELECT saga_id, event ->> 'step' AS step, event ->> 'operation' AS operation, error, max(seq)
+FROM sagaflow_journal
+WHERE saga_id IN (SELECT value FROM json_each(?)) AND error IS NOT NULL AND event ->> 'operation' IS NOT NULL
+GROUP BY saga_id, event ->> 'step', event ->> 'operation'
+ORDER BY saga_id, step, operation;
 
 -- name: due
 -- The sagas whose time has come, the earliest first.
@@ -157,3 +195,17 @@ INSERT INTO sagaflow_coordinator_put_aside (at, source, reason, body) VALUES (?,
 -- name: list_put_aside
 -- The latest messages, the last one first.
 SELECT at, source, reason, body FROM sagaflow_coordinator_put_aside ORDER BY number DESC LIMIT ?;
+
+-- name: keep_announcement
+-- A process of a participant has announced this now.
+INSERT INTO sagaflow_announcement (participant, host, hash, heard_at, live_until, body)
+VALUES (:participant, :host, :hash, :heard_at, :live_until, :body)
+ON CONFLICT DO UPDATE SET heard_at = excluded.heard_at, live_until = excluded.live_until, body = excluded.body;
+
+-- name: forget_announcements
+-- Forget what a JSON array of participants has announced before a time.
+DELETE FROM sagaflow_announcement WHERE participant IN (SELECT value FROM json_each(?)) AND heard_at < ?;
+
+-- name: announcements
+-- All that is kept, by participant, then the one that was heard last first.
+SELECT * FROM sagaflow_announcement ORDER BY participant, heard_at DESC, host, hash;

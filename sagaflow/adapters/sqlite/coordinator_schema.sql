@@ -91,7 +91,7 @@ CREATE TABLE sagaflow_journal (
 CREATE TABLE sagaflow_payload (
     saga_id TEXT NOT NULL REFERENCES sagaflow_saga (saga_id),
     step    TEXT NOT NULL CHECK (length(step) <= 128),
-    kind    TEXT NOT NULL CHECK (kind IN ('input', 'command', 'result')),
+    kind    TEXT NOT NULL CHECK (kind IN ('input', 'command', 'undo', 'result')),
     round   INTEGER NOT NULL CHECK (round >= 1),
     body    BLOB NOT NULL,
     PRIMARY KEY (saga_id, step, kind, round),
@@ -116,3 +116,15 @@ CREATE TABLE sagaflow_coordinator_put_aside (
     reason TEXT NOT NULL,
     body   BLOB NOT NULL CHECK (length(body) <= 65536)
 ) STRICT;
+
+-- name: sagaflow_announcement
+-- What processes of participants have announced that they serve, and when; for people only.
+CREATE TABLE sagaflow_announcement (
+    participant TEXT NOT NULL CHECK (length(participant) BETWEEN 1 AND 128),
+    host        TEXT NOT NULL CHECK (length(host) >= 1),
+    hash        TEXT NOT NULL CHECK (length(hash) = 64),
+    heard_at    TEXT NOT NULL CHECK (length(heard_at) = 27),
+    live_until  TEXT NOT NULL CHECK (length(live_until) = 27),
+    body        TEXT NOT NULL CHECK (json_valid(body)),
+    PRIMARY KEY (participant, host, hash)
+) STRICT, WITHOUT ROWID;

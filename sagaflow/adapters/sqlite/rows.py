@@ -10,15 +10,22 @@ from typing import Any
 from uuid import UUID
 
 from sagaflow.adapters.sqlite.times import to_text, to_time
+from sagaflow.core.plan import Operation
 from sagaflow.core.state import SagaStatus
 from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
+from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.records import (
+    Attempt,
     Change,
+    Deferral,
     JournalEntry,
+    KeptAnnouncement,
+    LatestError,
     Payload,
     PayloadKind,
     PutAside,
     SagaRecord,
+    decode_announcement,
     decode_commands,
     decode_error,
     decode_event,
@@ -98,6 +105,17 @@ def put_aside_parameters(message: PutAside, now: datetime) -> tuple[str, str, st
     return to_text(now), message.source, message.reason, message.body[:PUT_ASIDE_BYTES_MAX]
 
 
+def attempt_parameters(attempt: Attempt) -> Parameters:
+    """An attempt that is asked for."""
+    return {
+        "saga_id": str(attempt.saga_id),
+        "step": attempt.step,
+        "operation": attempt.operation.value,
+        "round": attempt.round,
+        "attempt": attempt.attempt,
+    }
+
+
 def saga_of(row: sqlite3.Row) -> SagaRecord:
     """A saga, from its row and that of the agenda."""
     return SagaRecord(
@@ -138,9 +156,20 @@ def journal_entry_of(row: sqlite3.Row) -> JournalEntry:
     )
 
 
+def latest_error_of(row: sqlite3.Row) -> LatestError:
+    """An error of an operation, from its row."""
+    return LatestError(UUID(row["saga_id"]), row["step"], Operation(row["operation"]), decode_error(row["error"]))
+
+
 def payload_of(row: sqlite3.Row) -> Payload:
     """A payload, from its row."""
     return Payload(UUID(row["saga_id"]), row["step"], PayloadKind(row["kind"]), row["round"], row["body"])
+
+
+def deferral_of(attempt: Attempt, row: sqlite3.Row) -> Deferral:
+    """Since when an attempt waits, and why, from its row."""
+    error: Any = row["error"]
+    return Deferral(attempt, to_time(row["since"]), None if error is None else decode_error(error))
 
 
 def put_aside_of(row: sqlite3.Row) -> PutAside:
@@ -155,3 +184,21 @@ def optional_text(time: datetime | None) -> str | None:
 
 def _optional_time(text: str | None) -> datetime | None:
     return None if text is None else to_time(text)
+
+
+def announcement_parameters(announcement: Announcement, now: datetime, live_until: datetime) -> Parameters:
+    """The row of an announcement that was heard now."""
+    return {
+        "participant": announcement.participant,
+        "host": announcement.host,
+        "hash": announcement.hash,
+        "heard_at": to_text(now),
+        "live_until": to_text(live_until),
+        "body": encode(announcement),
+    }
+
+
+def kept_announcement_of(row: sqlite3.Row, now: datetime) -> KeptAnnouncement:
+    """An announcement from its row."""
+    announcement = decode_announcement(row["body"])
+    return KeptAnnouncement(announcement, to_time(row["heard_at"]), to_time(row["live_until"]) > now)

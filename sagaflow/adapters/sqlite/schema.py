@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -21,25 +21,33 @@ class Part:
     name: str
     version: int
     statements: Mapping[str, str]
+    upgrades: Mapping[str, str] = field(default_factory=dict)
+    """The statements that lead from version to version: those to version 2 have names that begin with `to_2_`."""
 
 
-COORDINATOR: Final = Part("coordinator", 1, load(__package__, "coordinator_schema.sql"))
+COORDINATOR: Final = Part(
+    "coordinator", 2, load(__package__, "coordinator_schema.sql"), load(__package__, "coordinator_upgrades.sql")
+)
 PARTICIPANT: Final = Part("participant", 1, load(__package__, "participant_schema.sql"))
 
 
-def is_there(db: sqlite3.Connection, part: Part) -> bool:
-    """Whether the file has tables of this part, of whatever version."""
-    return _version(db, part) is not None
+def is_current(db: sqlite3.Connection, part: Part) -> bool:
+    """Whether the file has the tables of this part, and they are not of an older version."""
+    version = _version(db, part)
+    return version is not None and version >= part.version
 
 
 def create(db: sqlite3.Connection, part: Part) -> None:
-    """Make the tables, unless somebody has made them meanwhile."""
-    if is_there(db, part):
+    """Make the tables, or bring older ones to this version, unless somebody has done so meanwhile."""
+    version = _version(db, part)
+    if version is None:
+        db.execute(_SQL["sagaflow_schema"])
+        _execute(db, part.statements.values())
+        db.execute(_SQL["add_part"], (part.name, part.version))
         return
-    db.execute(_SQL["sagaflow_schema"])
-    for statement in part.statements.values():
-        db.execute(statement)
-    db.execute(_SQL["add_part"], (part.name, part.version))
+    for newer in range(version + 1, part.version + 1):
+        _execute(db, (text for name, text in part.upgrades.items() if name.startswith(f"to_{newer}_")))
+        db.execute(_SQL["upgrade_part"], (newer, part.name))
 
 
 def check(db: sqlite3.Connection, part: Part, path: Path) -> None:
@@ -51,7 +59,12 @@ def check(db: sqlite3.Connection, part: Part, path: Path) -> None:
     version = _version(db, part)
     if version is None:
         raise SchemaError(f"{path}: it has no tables of a {part.name}; open it with create=True to make them")
-    if version != part.version:
+    if version < part.version:
+        raise SchemaError(
+            f"{path}: its {part.name} tables have version {version}, this sagaflow works with version {part.version}; "
+            f"open it with create=True, or run: sagaflow db upgrade {part.name} --database sqlite:///{path}"
+        )
+    if version > part.version:
         raise SchemaError(
             f"{path}: its {part.name} tables have version {version}, this sagaflow works with version {part.version}; "
             "use the release that made the file, or a new file"
@@ -59,6 +72,11 @@ def check(db: sqlite3.Connection, part: Part, path: Path) -> None:
     missing = part.statements.keys() - _names(db)
     if missing:
         raise SchemaError(f"{path}: {', '.join(sorted(missing))} is missing; restore the file from a backup")
+
+
+def _execute(db: sqlite3.Connection, statements: Iterable[str]) -> None:
+    for statement in statements:
+        db.execute(statement)
 
 
 def _version(db: sqlite3.Connection, part: Part) -> int | None:

@@ -16,6 +16,10 @@ SELECT version FROM sagaflow_schema WHERE part = ?;
 -- Say that a part is in this file now.
 INSERT INTO sagaflow_schema (part, version) VALUES (?, ?);
 
+-- name: upgrade_part
+-- Say that a part is of this version now.
+UPDATE sagaflow_schema SET version = ? WHERE part = ?;
+
 -- name: names
 -- Every table and index of the file.
 SELECT name FROM sqlite_schema WHERE type IN ('table', 'index');

@@ -14,9 +14,14 @@ from uuid import UUID
 from sagaflow.adapters.sqlite.connection import BUSY_SECONDS, SqliteConnection, SqliteDatabase
 from sagaflow.adapters.sqlite.rows import (
     agenda_parameters,
+    announcement_parameters,
+    attempt_parameters,
+    deferral_of,
     id_array,
     journal_entry_of,
     journal_parameters,
+    kept_announcement_of,
+    latest_error_of,
     optional_text,
     payload_of,
     payload_parameters,
@@ -28,12 +33,17 @@ from sagaflow.adapters.sqlite.rows import (
 from sagaflow.adapters.sqlite.schema import COORDINATOR
 from sagaflow.adapters.sqlite.times import Clock, to_text, utc_now
 from sagaflow.core.plan import Plan
-from sagaflow.core.state import SETTLED
+from sagaflow.core.state import ENDED, SETTLED, SagaStatus
+from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.named_queries import load
 from sagaflow.definitions.records import (
+    Attempt,
     Change,
+    Deferral,
     Due,
     JournalEntry,
+    KeptAnnouncement,
+    LatestError,
     Payload,
     PutAside,
     SagaFilter,
@@ -44,6 +54,9 @@ from sagaflow.definitions.records import (
 )
 
 T = TypeVar("T")
+
+FORGET_AFTER: Final = timedelta(days=1)
+"""When announcements are forgotten that were not heard again."""
 
 _SQL: Final = load(__package__, "coordinator_queries.sql")
 
@@ -174,13 +187,38 @@ class SqliteStore:
         """The latest of them, the last one first."""
         return await self._read(lambda db: [put_aside_of(row) for row in db.execute(_SQL["list_put_aside"], (limit,))])
 
+    async def keep_announcements(self, announcements: Sequence[Announcement], live_seconds: float) -> None:
+        """Keep what participants have announced just now; they count as live for so long."""
+        now = self._clock()
+        live_until = now + timedelta(seconds=live_seconds)
+        rows = [announcement_parameters(one, now, live_until) for one in announcements]
+        participants = json.dumps([one.participant for one in announcements])
+
+        def keep(db: sqlite3.Connection) -> None:
+            db.executemany(_SQL["keep_announcement"], rows)
+            db.execute(_SQL["forget_announcements"], (participants, to_text(now - FORGET_AFTER)))
+
+        await self._write(keep)
+
+    async def announcements(self) -> Sequence[KeptAnnouncement]:
+        """What is kept of them, by participant, then the one that was heard last first."""
+        now = self._clock()
+        return await self._read(
+            lambda db: [kept_announcement_of(row, now) for row in db.execute(_SQL["announcements"])]
+        )
+
     async def find(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
         """The sagas of these ids that exist, in the order of their ids; nothing is locked."""
         return await self._read(lambda db: _sagas(db, saga_ids))
 
     async def list(self, matching: SagaFilter, limit: int) -> Sequence[SagaRecord]:
         """The latest sagas that match, the last one first."""
-        return await self._read(lambda db: _latest(db, matching, limit))
+        return await self._read(lambda db: _latest(db, matching, limit, self._clock()))
+
+    async def latest_errors(self, saga_ids: Sequence[UUID]) -> Sequence[LatestError]:
+        """What went wrong last with each operation of these sagas of which the journal holds an error."""
+        wanted = (id_array(saga_ids),)
+        return await self._read(lambda db: [latest_error_of(row) for row in db.execute(_SQL["latest_errors"], wanted)])
 
     async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:
         """The journal of a saga, from its beginning."""
@@ -190,6 +228,10 @@ class SqliteStore:
     async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
         """All payloads of these sagas; nothing is locked."""
         return await self._read(lambda db: _payloads(db, saga_ids))
+
+    async def deferrals(self, attempts: Sequence[Attempt]) -> Sequence[Deferral]:
+        """Since when these attempts wait, as far as they do, and why."""
+        return await self._read(lambda db: _deferrals(db, attempts))
 
     async def _write(self, function: Callable[[sqlite3.Connection], T]) -> T:
         async with self._database.transaction() as connection:
@@ -298,16 +340,27 @@ def _saga_of_key(db: sqlite3.Connection, record: SagaRecord) -> SagaRecord:
     return saga_of(row)
 
 
-def _latest(db: sqlite3.Connection, matching: SagaFilter, limit: int) -> Sequence[SagaRecord]:
+def _latest(db: sqlite3.Connection, matching: SagaFilter, limit: int, now: datetime) -> Sequence[SagaRecord]:
+    statuses = matching.statuses or (set(SagaStatus) - ENDED if matching.waiting else set())
+    idle_since = None if matching.idle_seconds is None else to_text(now - timedelta(seconds=matching.idle_seconds))
     clauses = [_SQL["latest"]]
     clauses += [_SQL["of_saga"]] if matching.saga is not None else []
     clauses += [_SQL["of_key"]] if matching.key is not None else []
-    clauses += [_SQL["of_status"]] if matching.statuses else []
+    clauses += [_SQL["of_status"]] if statuses else []
+    clauses += [_SQL["of_older"]] if matching.before is not None else []
+    clauses += [_SQL["idle"]] if idle_since is not None else []
+    clauses += [_SQL["of_waiting"]] if matching.waiting else []
     query = "\n".join([*clauses, _SQL["latest_first"]])
     rows: list[sqlite3.Row] = []
-    for status in matching.statuses or [None]:
-        parameters = {"saga": matching.saga, "key": matching.key, "status": status, "limit": limit}
-        rows += db.execute(query, parameters)
+    parameters = {
+        "saga": matching.saga,
+        "key": matching.key,
+        "limit": limit,
+        "before": str(matching.before),
+        "idle_since": idle_since,
+    }
+    for status in statuses or [None]:
+        rows += db.execute(query, parameters | {"status": status})
     rows.sort(key=lambda row: row["saga_id"], reverse=True)
     return [saga_of(row) for row in rows[:limit]]
 
@@ -325,3 +378,8 @@ def _dismiss_watchers(db: sqlite3.Connection, saga_id: str) -> Sequence[Watcher]
 
 def _payloads(db: sqlite3.Connection, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
     return [payload_of(row) for row in db.execute(_SQL["payloads"], (id_array(saga_ids),))]
+
+
+def _deferrals(db: sqlite3.Connection, attempts: Sequence[Attempt]) -> Sequence[Deferral]:
+    rows = [(attempt, db.execute(_SQL["deferrals"], attempt_parameters(attempt)).fetchone()) for attempt in attempts]
+    return [deferral_of(attempt, row) for attempt, row in rows if row["since"] is not None]

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
-from dataclasses import dataclass
-from typing import Final, Protocol, Self
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol, Self
 
 from sagaflow.adapters.parcels import Parcel, pack
-from sagaflow.definitions.ports import Address, Delivery, Letter, QueueKind, Subscription
+from sagaflow.definitions.ports import (
+    DELIVERY_LIMIT,
+    EXPIRED,
+    Address,
+    DeadDelivery,
+    Delivery,
+    Letter,
+    QueueKind,
+    Subscription,
+)
 from sagaflow.errors import Unavailable
 from sagaflow.testing.simulation.faults import Faults, Kind, NoFaults
 from sagaflow.testing.simulation.processes import CURRENT, Process
 from sagaflow.testing.simulation.servers import Line
+
+RETURNS_MAX: Final = 20
+"""How often a body may come back before it is given up."""
 
 
 class BrokerWitness(Protocol):
@@ -63,31 +76,32 @@ class SimulatedBroker:
         self.witness: BrokerWitness = NoBrokerWitness() if witness is None else witness
         self._delay_seconds = delay_seconds
         self._queues: dict[Address, _Queue] = {}
+        self._dead: dict[Address, _Queue] = {}
 
     @property
     def idle(self) -> bool:
         """Whether no message waits or is out unacknowledged."""
-        return not any(queue.waiting or queue.outstanding for queue in self._queues.values())
+        return not any(queue.waiting or queue.outstanding for queue in self._all_queues())
 
     def disconnect(self, process: Process | None) -> None:
         """A process is gone, or (none given) all connections are: what was out comes again, elsewhere."""
-        for queue in self._queues.values():
+        for queue in self._all_queues():
             queue.lose(process, gone=process is not None)
 
     def wipe(self) -> None:
         """Lose all data: what waits and what is out."""
-        for queue in self._queues.values():
+        for queue in self._all_queues():
             queue.wipe()
 
     def resume(self) -> None:
         """Go on after having been down."""
-        for queue in self._queues.values():
+        for queue in self._all_queues():
             queue.hand_out()
 
     def cut(self, process: Process | None) -> None:
         """The connection of a process is lost; it has another one at once, and what was out comes again."""
         if process is not None:
-            for queue in self._queues.values():
+            for queue in self._all_queues():
                 queue.lose(process, gone=False)
 
     def queue(self, address: Address) -> _Queue:
@@ -95,6 +109,20 @@ class SimulatedBroker:
         if address not in self._queues:
             self._queues[address] = _Queue(self, address)
         return self._queues[address]
+
+    def dead_queue(self, address: Address) -> _Queue:
+        """The queue of what was given up of an address."""
+        if address not in self._dead:
+            self._dead[address] = _Queue(self, address)
+        return self._dead[address]
+
+    def give_up(self, address: Address, body: _Body, reason: str) -> None:
+        """Not to be delivered. Of answers and inquiries nothing is kept."""
+        if address.kind not in (QueueKind.ANSWERS, QueueKind.INQUIRIES):
+            self.dead_queue(address).put(_Body(body.content, reason=reason))
+
+    def _all_queues(self) -> Sequence[_Queue]:
+        return [*self._queues.values(), *self._dead.values()]
 
     def put(self, parcel: Parcel) -> None:
         """Take a body, which is safe then."""
@@ -108,14 +136,14 @@ class SimulatedBroker:
         if fault is not None and fault.kind is Kind.LATE:
             late = fault.seconds
         elif fault is not None and fault.kind is Kind.TWICE:
-            queue.put(_Body(parcel.body))
+            queue.put(_body(parcel))
         elif fault is not None and fault.kind is Kind.LOST:
             return
         if late:
             queue.on_their_way += 1
-            loop.call_later(late, queue.arrive, _Body(parcel.body), context=_OUTSIDE)
+            loop.call_later(late, queue.arrive, parcel, context=_OUTSIDE)
         else:
-            queue.put(_Body(parcel.body))
+            queue.put(_body(parcel))
 
 
 _OUTSIDE: Final = Context()
@@ -173,6 +201,21 @@ class SimulatedTransport:
         consumer.queue.subscribe(consumer)
         return consumer
 
+    async def subscribe_dead(
+        self, address: Address, receive: Callable[[DeadDelivery], None], *, prefetch: int
+    ) -> Subscription:
+        """Consume what was given up of an address: what has expired, or came back too often."""
+        self._expect_entered()
+        if prefetch < 1:
+            raise ValueError(f"prefetch is {prefetch}; it must be 1 or more")
+        if address.kind is QueueKind.ANSWERS:
+            raise ValueError(f"nothing is kept of what goes to {address}")
+        await self._broker.line.call("broker.enter", lambda: None)
+        consumer = _Consumer(self._broker.dead_queue(address), receive, prefetch)
+        self._subscriptions.append(consumer)
+        consumer.queue.subscribe(consumer)
+        return consumer
+
     def _expect_entered(self) -> None:
         if self._users == 0:
             raise Unavailable("the transport is not entered: use it inside `async with transport:`")
@@ -181,7 +224,22 @@ class SimulatedTransport:
 @dataclass(frozen=True, slots=True)
 class _Body:
     content: bytes
-    again: bool = False
+    expires_at: float = math.inf
+    """By the clock of the event loop."""
+    returns: int = 0
+    """How often it came back."""
+    reason: str = ""
+    """Why it was given up, if it was."""
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether it is worth nothing any more."""
+        return self.expires_at <= asyncio.get_running_loop().time()
+
+
+def _body(parcel: Parcel) -> _Body:
+    lifetime = math.inf if parcel.expires_seconds is None else parcel.expires_seconds
+    return _Body(parcel.body, asyncio.get_running_loop().time() + lifetime)
 
 
 class _Queue:
@@ -201,11 +259,11 @@ class _Queue:
         """How many are out unacknowledged, or still on their way."""
         return self.on_their_way + sum(len(consumer.outstanding) for consumer in [*self.consumers, *self._departed])
 
-    def arrive(self, body: _Body) -> None:
+    def arrive(self, parcel: Parcel) -> None:
         """A body that was on its way for some time."""
         self.on_their_way -= 1
         if self.address.kind is not QueueKind.ANSWERS or self.consumers:
-            self.put(body)
+            self.put(_body(parcel))
 
     def put(self, body: _Body) -> None:
         self.waiting.append(body)
@@ -257,9 +315,13 @@ class _Queue:
         consumer = min(reachable, key=lambda each: each.load, default=None)
         if consumer is None or consumer.load >= 1 or not self.waiting or self.broker.line.down:
             return
+        body = self.waiting.pop(self._place())
+        if body.has_expired:
+            self.broker.give_up(self.address, body, EXPIRED)
+            self.hand_out()
+            return
         self.consumers.remove(consumer)
         self.consumers.append(consumer)  # of those with the same load, the next one is next
-        body = self.waiting.pop(self._place())
         delivery = _Delivery(consumer, body)
         consumer.outstanding[delivery] = None
         asyncio.get_running_loop().call_soon(consumer.receive, delivery, context=consumer.context)
@@ -282,7 +344,7 @@ class _Queue:
 class _Consumer:
     """A subscription, and what was delivered to it and is not acknowledged."""
 
-    def __init__(self, queue: _Queue, receive: Callable[[Delivery], None], prefetch: int) -> None:
+    def __init__(self, queue: _Queue, receive: Callable[[Any], None], prefetch: int) -> None:
         self.queue = queue
         self.process = CURRENT.get()
         self.context = copy_context()
@@ -302,8 +364,12 @@ class _Consumer:
 
     def requeue(self) -> None:
         """What it has waits again, and is nobody's to acknowledge."""
-        self.queue.waiting[:0] = [_Body(delivery.body, again=True) for delivery in self.outstanding]
+        back = [replace(delivery.carried, returns=delivery.carried.returns + 1) for delivery in self.outstanding]
         self.outstanding.clear()
+        self.queue.waiting[:0] = [body for body in back if body.reason or body.returns <= RETURNS_MAX]
+        for body in back:
+            if not body.reason and body.returns > RETURNS_MAX:
+                self.queue.broker.give_up(self.queue.address, body, DELIVERY_LIMIT)
 
     async def cancel(self) -> None:
         """No more deliveries; those that are out can still be acknowledged."""
@@ -314,8 +380,10 @@ class _Delivery:
     """A body that has arrived."""
 
     def __init__(self, consumer: _Consumer, body: _Body) -> None:
+        self.carried = body
         self.body = body.content
-        self.again = body.again
+        self.again = body.returns > 0
+        self.reason = body.reason
         self._consumer = consumer
 
     async def ack(self) -> None:

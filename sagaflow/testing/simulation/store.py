@@ -7,17 +7,23 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
+from sagaflow.core.events import CommandDeferred, Unserved
 from sagaflow.core.plan import Plan
-from sagaflow.core.state import SETTLED
+from sagaflow.core.state import SETTLED, OpStatus
 from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
+from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.records import (
     NO_PROCESS,
+    Attempt,
     Change,
+    Deferral,
     Due,
     JournalEntry,
+    KeptAnnouncement,
+    LatestError,
     Payload,
     PutAside,
     SagaFilter,
@@ -67,6 +73,17 @@ class NoWitness:
         """Nothing."""
 
 
+FORGET_AFTER: Final = timedelta(days=1)
+"""When announcements are forgotten that were not heard again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    announcement: Announcement
+    at: datetime
+    live_until: datetime
+
+
 @dataclass
 class Tables:
     """What is committed."""
@@ -79,6 +96,7 @@ class Tables:
     plans: dict[str, Plan] = field(default_factory=dict)
     leases: dict[tuple[str, UUID], datetime] = field(default_factory=dict)
     put_aside: list[PutAside] = field(default_factory=list)
+    announcements: dict[tuple[str, str, str], _Heard] = field(default_factory=dict)
 
 
 class SimulatedStore:
@@ -214,6 +232,65 @@ class SimulatedStore:
         """The latest of them, the last one first."""
         return await self.line.call("store.read", lambda: self._latest_aside(limit))
 
+    async def keep_announcements(self, announcements: Sequence[Announcement], live_seconds: float) -> None:
+        """Keep what participants have announced just now; they count as live for so long."""
+
+        def keep() -> None:
+            now = self.clock()
+            for one in announcements:
+                place = (one.participant, one.host, one.hash)
+                self.tables.announcements[place] = _Heard(one, now, now + timedelta(seconds=live_seconds))
+            participants = {one.participant for one in announcements}
+            for place, heard in list(self.tables.announcements.items()):
+                if place[0] in participants and heard.at < now - FORGET_AFTER:
+                    del self.tables.announcements[place]
+
+        await self.line.call("store.write", keep)
+
+    async def announcements(self) -> Sequence[KeptAnnouncement]:
+        """What is kept of them, by participant, then the one that was heard last first."""
+
+        def kept() -> Sequence[KeptAnnouncement]:
+            now, places = self.clock(), sorted(self.tables.announcements)
+            heard = sorted((self.tables.announcements[place] for place in places), key=lambda one: one.at, reverse=True)
+            heard.sort(key=lambda one: one.announcement.participant)
+            return [KeptAnnouncement(one.announcement, one.at, one.live_until > now) for one in heard]
+
+        return await self.line.call("store.read", kept)
+
+    async def latest_errors(self, saga_ids: Sequence[UUID]) -> Sequence[LatestError]:
+        """What went wrong last with each operation of these sagas of which the journal holds an error."""
+
+        def latest() -> Sequence[LatestError]:
+            found = {}
+            for saga_id in set_of(saga_ids):
+                for entry in self.tables.journal.get(saga_id, ()):
+                    operation = getattr(entry.event, "operation", None)
+                    if entry.error is not None and operation is not None:
+                        place = (saga_id, entry.event.step, operation)  # type: ignore[union-attr]
+                        found[place] = LatestError(*place, entry.error)
+            return [found[place] for place in sorted(found)]
+
+        return await self.line.call("store.read", latest)
+
+    async def deferrals(self, attempts: Sequence[Attempt]) -> Sequence[Deferral]:
+        """Since when these attempts wait, as far as they do, and why."""
+        return await self.line.call(
+            "store.read", lambda: [found for attempt in attempts if (found := self._deferral(attempt)) is not None]
+        )
+
+    def _deferral(self, attempt: Attempt) -> Deferral | None:
+        entries = [
+            entry
+            for entry in self.tables.journal.get(attempt.saga_id, ())
+            if isinstance(entry.event, Unserved | CommandDeferred) and _is_about(entry.event, attempt)
+        ]
+        if not entries:
+            return None
+        since = entries[0].at
+        assert since is not None, "the store has set it"
+        return Deferral(attempt, since, entries[-1].error)
+
     async def find(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
         """The sagas of these ids that exist, in the order of their ids; nothing is locked."""
         return await self.line.call("store.read", lambda: self._found(saga_ids))
@@ -222,7 +299,8 @@ class SimulatedStore:
         """The latest sagas that match, the last one first."""
 
         def matches() -> Sequence[SagaRecord]:
-            some = [saga_id for saga_id, record in self.tables.sagas.items() if _matches(matching, record)]
+            now = self.clock()
+            some = [saga_id for saga_id, record in self.tables.sagas.items() if _matches(matching, record, now)]
             latest = self._found(sorted(some)[-limit:])
             latest.reverse()
             return latest
@@ -470,12 +548,27 @@ def keep_aside(kept: list[PutAside], messages: Sequence[PutAside], now: datetime
     kept += [replace(message, body=message.body[:PUT_ASIDE_BYTES_MAX], at=now) for message in messages]
 
 
-def _matches(matching: SagaFilter, record: SagaRecord) -> bool:
+def _matches(matching: SagaFilter, record: SagaRecord, now: datetime) -> bool:
+    assert record.updated_at is not None, "the store has set it"
+    idle_seconds = (now - record.updated_at).total_seconds()
     return (
         matching.saga in (None, record.saga)
         and matching.key in (None, record.key)
         and (not matching.statuses or record.status in matching.statuses)
+        and (matching.before is None or record.saga_id < matching.before)
+        and (not matching.waiting or _is_waiting(record))
+        and (matching.idle_seconds is None or idle_seconds >= matching.idle_seconds)
     )
+
+
+def _is_waiting(record: SagaRecord) -> bool:
+    ops = [op for step in record.state.steps for op in (step.action, step.compensation)]
+    return not record.state.ended and any(op.status is OpStatus.DEFERRED for op in ops)
+
+
+def _is_about(event: Unserved | CommandDeferred, attempt: Attempt) -> bool:
+    about = (event.step, event.operation, event.round, event.attempt)
+    return about == (attempt.step, attempt.operation, attempt.round, attempt.attempt)
 
 
 def _is_of(agenda: Agenda | None, coordinator: str, processes: set[UUID]) -> bool:

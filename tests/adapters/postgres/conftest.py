@@ -13,7 +13,7 @@ from tests.servers.databases import create_database, drop_database
 
 EMPTY = """
     TRUNCATE sagaflow.saga, sagaflow.agenda, sagaflow.journal, sagaflow.payload, sagaflow.plan, sagaflow.process,
-        sagaflow.put_aside, sagaflow_participant.barrier, sagaflow_participant.put_aside
+        sagaflow.announcement, sagaflow.put_aside, sagaflow_participant.barrier, sagaflow_participant.put_aside
 """
 
 

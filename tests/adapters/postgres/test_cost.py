@@ -23,6 +23,7 @@ from sagaflow.testing.store_contract import (
     DONE,
     LONG,
     NOT_YET,
+    OPEN_STATUSES,
     PROCESS,
     SHORT,
     STARTED,
@@ -196,6 +197,24 @@ async def test_rows_are_looked_up_in_order_even_while_tables_are_empty(
         assert not re.search(r"Seq Scan|Bitmap", plan), plan
 
 
+async def test_a_page_of_open_sagas_is_read_from_where_the_last_one_ended(store: PostgresStore) -> None:
+    """However many have ended, and however many pages there were: so a million of them slow no check."""
+    begun = [happens(new_saga(), STARTED) for _ in range(300)]
+    await insert(store, *begun)
+    await save(store, *(happens(change.record, DONE) for change in begun[:290]))
+    before = begun[295].record.saga_id
+    for query in ("list_open", "list_waiting"):
+        sql = _SQL[query].replace("$4", "100").replace("$3", "'{RUNNING}'").replace("$5", f"'{before}'")
+        sql = sql.replace("$1", "null").replace("$2", "null")
+        async with store._database.lend() as connection:
+            plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN (ANALYZE, TIMING off) {sql}"))
+        assert re.search(r"Index Cond: \(\(?(agenda\.)?saga_id < ", plan), plan
+        assert "Sort" not in plan, plan
+        read = [int(rows) for rows in re.findall(r"\(actual rows=(\d+) loops=1\)", plan)]
+        assert max(read) <= 10, plan
+    assert len(await store.list(SagaFilter(statuses=OPEN_STATUSES, before=before), 100)) == 5
+
+
 async def use_all(store: PostgresStore) -> None:
     """Everything that a store can do."""
     await store.check()
@@ -214,7 +233,10 @@ async def use_all(store: PostgresStore) -> None:
     await store.plans([SHORT.hash])
     await store.journal(one.saga_id)
     await store.list(SagaFilter(), 1)
+    await store.latest_errors([one.saga_id])
     await store.list(SagaFilter(statuses=frozenset({SagaStatus.STUCK})), 1)
+    await store.list(SagaFilter(waiting=True), 1)
+    await store.deferrals([])
     await store.put_aside([])
     await store.list_put_aside(1)
 

@@ -1,0 +1,1 @@
+"""The corner cases of docs/guarantees.md, a test named after each: first on the bare machine, then over servers."""
