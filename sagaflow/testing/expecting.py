@@ -25,7 +25,7 @@ import msgspec
 
 from sagaflow.core.effects import SendCommand
 from sagaflow.core.events import CancelRequested, Event, Failed, Refused, Started, Succeeded
-from sagaflow.core.plan import Operation
+from sagaflow.core.plan import Operation, PlannedStep
 from sagaflow.core.state import OpState, OpStatus, SagaStatus, by_name, initial
 from sagaflow.definitions import payloads
 from sagaflow.definitions.messages import ErrorInfo
@@ -179,7 +179,7 @@ class Expected(Generic[InputT]):
 
     def _finish(self, turn: Turn) -> None:
         stored = StoredPayloads([*self._payloads, *turn.payloads])
-        for letter in make_letters(turn, stored, self._code, reply_to="expect", origin=ORIGIN):
+        for letter in make_letters(turn, stored, self._code, hold=_never, reply_to="expect", origin=ORIGIN):
             message = msgspec.json.decode(letter.message)
             command = SendCommand(
                 message["step"], Operation(message["operation"]), message["round"], message["attempt"]
@@ -252,6 +252,10 @@ class Asked(Generic[InputT]):
 def expect(saga: Saga[InputT], saga_input: InputT) -> Expected[InputT]:
     """Begin a saga, to be played by hand."""
     return Expected(saga, saga_input)
+
+
+def _never(turn: Turn, step: PlannedStep) -> None:
+    """Nothing is held up: here everybody serves everything."""
 
 
 def _name(step: str, operation: Operation) -> str:

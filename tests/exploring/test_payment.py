@@ -113,8 +113,8 @@ def test_an_undo_that_needs_a_reply_it_may_not_have_is_caught(tmp_path: Path, mo
 
 def test_a_late_charge_after_its_refund_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def undo(order: AuthorizeCard, authorized: CardAuthorized | None, ctx: StepContext[Database]) -> None:
-        if authorized is not None or await _is_known(ctx.idempotency_key):
-            await steps.gateway.void(order.card, key=ctx.idempotency_key)
+        if authorized is not None or await _is_known(ctx.action_key):
+            await steps.gateway.void(order.card, key=ctx.action_key)
 
     async def _is_known(key: str) -> bool:
         """What is not there yet is not voided, and so can come later."""

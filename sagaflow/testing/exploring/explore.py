@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from sagaflow.core.state import SagaStatus
+from sagaflow.definitions.ports import QueueKind
 from sagaflow.definitions.saga import Saga
 from sagaflow.errors import DefinitionError
 from sagaflow.testing.exploring.history import Check, Told, play
@@ -66,6 +67,9 @@ SECONDS: Final[Mapping[Kind, float]] = {
     Kind.CRASH_AFTER: 2.0,
 }
 """Longer than the default timeout of a step; frozen long enough that all attempts are over."""
+
+UNEXPLORED: Final = frozenset({str(QueueKind.INQUIRIES), str(QueueKind.ANSWERS)})
+"""Messages that change nothing of a saga."""
 
 UNDO_FAILS_MAX: Final = 3
 """How often in a row an undo is made to fail, unless said otherwise."""
@@ -183,6 +187,8 @@ def _take(found: Exploration, run: Run, told: Told) -> None:
 def _faults_at(visits: Mapping[tuple[str, str], int], known: Mapping[tuple[str, str], int]) -> Iterable[Fault]:
     """Every fault at every visit that is not among those known."""
     for (point, who), count in visits.items():
+        if who in UNEXPLORED:
+            continue
         for nth in range(known.get((point, who), 0) + 1, count + 1):
             for kind in KINDS.get(point, ()):
                 yield Fault(kind, point, who, nth, SECONDS.get(kind, 0.0))

@@ -36,6 +36,9 @@ WORKERS: Final = 2
 
 POLL_SECONDS: Final = 5.0
 LEASE_SECONDS: Final = 15.0
+ASK_SECONDS: Final = 600.0
+"""How often participants are asked what they serve: once, mostly, since it is not what is explored."""
+
 SECONDS_MAX: Final = 30 * 24 * 3600.0
 STEPS_MAX: Final = 200_000
 LOOK_SECONDS: Final = 20.0
@@ -154,6 +157,8 @@ class History:
             self.calls.note = chronicle.note
         self.tables = {service.participant.name: service.make_tables() for service in services}
         self.status: SagaStatus | None = None
+        self.visits: Counter[tuple[str, str]] = Counter()
+        """Who came to which point how often, until the saga had ended."""
         self._saga_id: UUID | None = None
         self._calm = False
 
@@ -190,6 +195,7 @@ class History:
         problem = await self._until_the_end()
         if problem is not None:
             return problem
+        self.visits = Counter(self.faults.visits)
         await self._until_quiet()
         record = self._record()
         assert record is not None, "it has ended"
@@ -216,6 +222,7 @@ class History:
             name=COORDINATOR,
             poll_seconds=POLL_SECONDS,
             lease_seconds=LEASE_SECONDS,
+            ask_seconds=ASK_SECONDS,
         ) as coordinator:
             while self._record() is None:
                 try:
@@ -310,7 +317,7 @@ def play(
         problem = history.play(check)
         return Told(
             faults=faults,
-            visits=history.faults.visits,
+            visits=history.visits,
             status=history.status,
             problem=problem,
             story=history.story,

@@ -33,7 +33,7 @@ def _needs_a_reply(calls: Sequence[Call]) -> Sequence[str]:
     }
     return [
         f"an undo that needs a reply it may not have: the undo of {step} is called with None when the outcome of its "
-        f"action is unknown, and raises {type(error).__qualname__}; go by ctx.idempotency_key"
+        f"action is unknown, and raises {type(error).__qualname__}; go by ctx.action_key"
         for step, error in steps.items()
     ]
 
@@ -52,7 +52,7 @@ def _late_actions(calls: Sequence[Call]) -> Sequence[str]:
             late.append(call.step)
     return [
         f"a late charge after its refund: {step} was done after its undo (its process stood still, say); what lies "
-        "outside must remember an undo, and refuse the same ctx.idempotency_key afterwards"
+        "outside must remember an undo, and refuse the same key afterwards"
         for step in dict.fromkeys(late)
     ]
 
@@ -65,7 +65,7 @@ def _repeated_undos(calls: Sequence[Call]) -> Sequence[str]:
     )
     return [
         f"an undo that runs twice: the undo of {step} was done {count} times, since nobody could know of the time "
-        "before; make it the same however often it is called, by ctx.idempotency_key"
+        "before; make it the same however often it is called: ctx.action_key says what is undone"
         for step, count in times.items()
         if count > 1
     ]

@@ -398,5 +398,6 @@ class _Delivery:
         consumer = self._consumer
         if self in consumer.outstanding:
             del consumer.outstanding[self]
-            consumer.queue.broker.witness.acked(consumer.queue.address, self.body)
+            if not self.reason:
+                consumer.queue.broker.witness.acked(consumer.queue.address, self.body)
             consumer.queue.hand_out()

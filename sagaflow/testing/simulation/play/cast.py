@@ -11,7 +11,7 @@ from uuid import UUID
 
 from tenacity import retry_if_not_exception_type, wait_fixed
 
-from sagaflow.core.plan import Operation, Plan, StepKind
+from sagaflow.core.plan import OnStuck, Operation, Plan, StepKind
 from sagaflow.definitions.participant import Participant, StepContext
 from sagaflow.definitions.retry import Retry
 from sagaflow.definitions.saga import Replies, Saga
@@ -91,6 +91,7 @@ class Shape:
     timeout_seconds: float = 1.5
     attempts: int = 3
     deadline_seconds: float | None = None
+    on_stuck: OnStuck = OnStuck.KEEP_ORDER
 
 
 P, R = StepKind.PIVOT, StepKind.RETRIABLE
@@ -101,8 +102,15 @@ SHAPES: Final = (
     Shape("chain", [Part("a", "x"), Part("b", "y", "a"), Part("c", "x", "b")]),
     Shape("external", [Part("a", "x"), Part("b", "y", "a", external=True)], attempts=2),
     Shape("outside", [Part("a", "x", external=True), Part("b", "y", "a", external=True)], attempts=2),
-    Shape("fork", [Part("a", "x"), Part("b", "y", "a"), Part("c", "x", "a")], attempts=2),
-    Shape("diamond", [Part("a", "x"), Part("b", "y", "a"), Part("c", "x", "a"), Part("d", "y", "bc")], attempts=2),
+    Shape(
+        "fork", [Part("a", "x"), Part("b", "y", "a"), Part("c", "x", "a")], attempts=2, on_stuck=OnStuck.CONTINUE_OTHERS
+    ),
+    Shape(
+        "diamond",
+        [Part("a", "x"), Part("b", "y", "a"), Part("c", "x", "a"), Part("d", "y", "bc")],
+        attempts=2,
+        on_stuck=OnStuck.HALT,
+    ),
     Shape("beside", [Part("a", "x"), Part("b", "y"), Part("c", "x", external=True)], attempts=1),
     Shape("pivot", [Part("a", "x"), Part("b", "y", "a", P), Part("c", "x", "b", R)], attempts=2),
     Shape(
@@ -115,8 +123,14 @@ SHAPES: Final = (
             Part("e", "x", "d", R),
         ],
     ),
-    Shape("hurry", [Part("a", "x"), Part("b", "y", "a"), Part("c", "x", "b")], attempts=4, deadline_seconds=4.0),
-    Shape("rush", [Part("a", "x"), Part("b", "y", "a", P), Part("c", "x", "b", R)], deadline_seconds=2.0),
+    Shape(
+        "hurry",
+        [Part("a", "x"), Part("b", "y", "a"), Part("c", "x", "b")],
+        attempts=4,
+        timeout_seconds=1.0,
+        deadline_seconds=4.0,
+    ),
+    Shape("rush", [Part("a", "x"), Part("b", "y", "a", P), Part("c", "x", "b", R)], attempts=1, deadline_seconds=2.0),
 )
 
 PARTICIPANTS: Final = ("x", "y")
@@ -126,7 +140,7 @@ PARTICIPANTS: Final = ("x", "y")
 def saga_of(place: int) -> Saga[str]:
     """The saga of a shape."""
     shape = SHAPES[place]
-    saga = Saga(shape.name, str, deadline_seconds=shape.deadline_seconds)
+    saga = Saga(shape.name, str, deadline_seconds=shape.deadline_seconds, on_stuck=shape.on_stuck)
     steps: dict[str, Any] = {}
     for part in shape.parts:
         options: dict[str, Any] = {}
@@ -186,7 +200,7 @@ def _add_inside(participant: Participant[RowsTx], handler: str, *, undoable: boo
 
     if undoable:
 
-        @action.compensation
+        @action.compensation(retry=RETRY)
         async def compensation(command: str, result: str, ctx: StepContext[RowsTx]) -> None:
             await _perform(participant.name, ctx, Operation.COMPENSATION, lambda: None)
 
@@ -202,10 +216,10 @@ def _add_outside(participant: Participant[RowsTx], handler: str, *, undoable: bo
 
     if undoable:
 
-        @action.compensation
+        @action.compensation(retry=RETRY)
         async def compensation(command: str, result: str | None, ctx: StepContext[RowsTx]) -> None:
             bank = STAGE.get().bank
-            await _perform(participant.name, ctx, Operation.COMPENSATION, lambda: bank.void(ctx.idempotency_key))
+            await _perform(participant.name, ctx, Operation.COMPENSATION, lambda: bank.void(ctx.action_key))
 
 
 async def _perform(
