@@ -26,7 +26,7 @@ class Bug(Exception):
     """What a function of a saga raises."""
 
 
-RETRY: Final = Retry(wait=wait_fixed(0.3), on=retry_if_not_exception_type(GaveUp))
+RETRY: Final = Retry(wait=wait_fixed(0.8), on=retry_if_not_exception_type(GaveUp))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,12 @@ SHAPES: Final = (
         deadline_seconds=4.0,
     ),
     Shape("rush", [Part("a", "x"), Part("b", "y", "a", P), Part("c", "x", "b", R)], attempts=1, deadline_seconds=2.0),
+    Shape("patient", [Part("a", "x"), Part("b", "y", "a"), Part("c", "x", "a", external=True)], timeout_seconds=5000.0),
 )
+
+PATIENT: Final = len(SHAPES) - 1
+"""A shape whose steps are waited for longer than any history lasts: whatever it has in flight when a process dies must
+be sent again by another, and not because its time was over."""
 
 PARTICIPANTS: Final = ("x", "y")
 
@@ -145,7 +150,7 @@ def saga_of(place: int) -> Saga[str]:
     for part in shape.parts:
         options: dict[str, Any] = {}
         if part.kind is StepKind.COMPENSATABLE:
-            options = {"compensation_timeout_seconds": shape.timeout_seconds, "compensation_attempts": 4}
+            options = {"compensation_timeout_seconds": shape.timeout_seconds, "compensation_attempts": 3}
         decorate = saga.step(
             f"{part.participant}.{_handler(part)}",
             name=part.name,

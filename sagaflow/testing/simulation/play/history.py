@@ -11,7 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from sagaflow.core.plan import Operation
-from sagaflow.core.state import OpStatus, SagaStatus, by_name
+from sagaflow.core.state import OPEN, OpStatus, SagaStatus, by_name
 from sagaflow.errors import NotPossible, SagaflowError, SagaNotFound, Unavailable
 from sagaflow.runners.client import SagaClient
 from sagaflow.runners.coordinator import Coordinator
@@ -34,6 +34,7 @@ from sagaflow.testing.simulation.loop import OutOfTime, Stalled
 from sagaflow.testing.simulation.play import coverage
 from sagaflow.testing.simulation.play.cast import (
     PARTICIPANTS,
+    PATIENT,
     SHAPES,
     STAGE,
     Stage,
@@ -53,6 +54,9 @@ CALM_SECONDS_MAX: Final = 600.0
 
 STEPS_MAX: Final = 300_000
 """No history takes more steps, unless something goes round in circles."""
+
+LOSSES: Final = frozenset({Kind.LOST, Kind.BROKER_WIPED})
+"""What only the timeout of a step makes up for."""
 
 LOOK_SECONDS: Final = 0.5
 
@@ -109,7 +113,7 @@ class Setting:
             for number in range(sagas)
         ]
         coordinators, workers = chance.choice((1, 1, 2, 3)), chance.choice((1, 1, 2))
-        kinds = _some_kinds(chance)
+        kinds = [kind for kind in _some_kinds(chance) if PATIENT not in shapes or kind not in LOSSES]
         setting = cls(
             seed=seed,
             orders=orders,
@@ -426,8 +430,13 @@ class History:
             return  # the saga is where this makes no sense, or the store is down
 
     def _steps_of(self, saga_id: UUID) -> Sequence[str]:
+        """Those with something open, if there are any: the others are of no interest to a person."""
         record = self.world.store.tables.sagas[saga_id]
-        return [step.name for step in self.checks.plans[record.plan_hash].steps]
+        steps = by_name(self.checks.plans[record.plan_hash], record.state)
+        is_open = [
+            name for name, both in steps.items() if any(both.op(operation).status in OPEN for operation in Operation)
+        ]
+        return is_open or list(steps)
 
     async def _help_the_stuck(self) -> None:
         """What a person does in the end: try again what was stuck."""
