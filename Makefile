@@ -12,7 +12,7 @@ DEMO_STAMP := $(VENV)/.installed-demo
 DEV_STAMP  := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install servers check test format clean
+.PHONY: help demo install servers check test simulate format clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,11 @@ check: $(DEV_STAMP) ## lint, formatting, types and the layers of the architectur
 
 test: check servers ## check, then every test against real servers
 	@$(BIN)/python -m pytest
+
+SEEDS ?= 0:3000
+
+simulate: $(DEV_STAMP) ## play simulated histories: make simulate SEEDS=0:10000
+	@$(BIN)/python -m sagaflow.testing.simulate --seeds $(SEEDS) --processes 2 --complete
 
 format: $(DEV_STAMP) ## mend what can be mended by machine
 	@$(BIN)/ruff check --quiet --fix .

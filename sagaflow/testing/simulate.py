@@ -24,6 +24,7 @@ from sagaflow.testing.simulation.play.history import SAGAS, Report, play
 from sagaflow.testing.simulation.shrinking import shrink
 
 CHUNK = 25
+PROBLEM_LENGTH_MAX = 300
 
 
 @dataclass
@@ -127,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for some in simulate(seeds, processes=given.processes, sagas=given.sagas):
         summary.join(some)
         for seed, problem in some.problems:
-            print(f"\nseed {seed}: {problem}\n    {_command(seed, given.sagas)}", flush=True)
+            print(f"\nseed {seed}: {problem[:PROBLEM_LENGTH_MAX]}\n    {_command(seed, given.sagas)}", flush=True)
     _tell(summary, time.monotonic() - began)
     missed = coverage.missed(summary.met)
     if missed:

@@ -74,6 +74,7 @@ class SimulatedBroker:
         self.faults = NoFaults() if faults is None else faults
         self.order = order
         self.witness: BrokerWitness = NoBrokerWitness() if witness is None else witness
+        self.returns_max: float = RETURNS_MAX
         self._delay_seconds = delay_seconds
         self._queues: dict[Address, _Queue] = {}
         self._dead: dict[Address, _Queue] = {}
@@ -366,9 +367,9 @@ class _Consumer:
         """What it has waits again, and is nobody's to acknowledge."""
         back = [replace(delivery.carried, returns=delivery.carried.returns + 1) for delivery in self.outstanding]
         self.outstanding.clear()
-        self.queue.waiting[:0] = [body for body in back if body.reason or body.returns <= RETURNS_MAX]
+        self.queue.waiting[:0] = [body for body in back if body.reason or body.returns <= self.queue.broker.returns_max]
         for body in back:
-            if not body.reason and body.returns > RETURNS_MAX:
+            if not body.reason and body.returns > self.queue.broker.returns_max:
                 self.queue.broker.give_up(self.queue.address, body, DELIVERY_LIMIT)
 
     async def cancel(self) -> None:

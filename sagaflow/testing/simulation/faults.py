@@ -193,6 +193,9 @@ class Fault:
 
 TIME: Final = "time"
 
+IN_HANDLERS: Final = frozenset({"handler.action", "handler.compensation"})
+HANDLER_INTERVAL_MAX: Final = 12.0
+
 DRAWN_MAX: Final = 150
 """How many faults are drawn in one history."""
 
@@ -266,18 +269,20 @@ class DrawnFaults(_Met):
         self._chance = chance
         self._interval = interval
         self._kinds = {point: [kind for kind in possible if kind in kinds] for point, possible in POINTS.items()}
-        self._left = self._gap()
+        self._left = {in_handler: self._gap(in_handler) for in_handler in (False, True)}
+        """How many visits go well before the next fault: elsewhere, and in handlers, of which there are few."""
         self._stopped = False
 
     def at(self, point: str, who: str) -> Fault | None:
         """What chance wants."""
         self.visits[point, who] += 1
-        self._left -= 1
-        if self._left > 0 or self._stopped or not self._kinds[point]:
+        in_handler = point in IN_HANDLERS
+        self._left[in_handler] -= 1
+        if self._left[in_handler] > 0 or self._stopped or not self._kinds[point]:
             return None
         if len(self.met) >= DRAWN_MAX:  # otherwise faults that beget work could go on for ever, in no time
             return None
-        self._left = self._gap()
+        self._left[in_handler] = self._gap(in_handler)
         kind = self._chance.choice(self._kinds[point])
         fault = Fault(kind, point, who, self.visits[point, who], draw_seconds(self._chance, kind))
         self.meet(fault)
@@ -287,8 +292,9 @@ class DrawnFaults(_Met):
         """Let everything go well from now on."""
         self._stopped = True
 
-    def _gap(self) -> int:
-        return 1 + int(self._chance.expovariate(1.0 / self._interval))
+    def _gap(self, in_handler: bool) -> int:
+        interval = min(self._interval, HANDLER_INTERVAL_MAX) if in_handler else self._interval
+        return 1 + int(self._chance.expovariate(1.0 / interval))
 
 
 def draw_seconds(chance: random.Random, kind: Kind) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -150,8 +151,9 @@ def _some_kinds(chance: random.Random) -> Sequence[Kind]:
 def _timed(chance: random.Random, setting: Setting) -> Sequence[Fault]:
     kinds = [kind for kind in TIMED if kind in setting.kinds]
     faults = []
-    for _ in range(chance.choice((0, 1, 2, 5)) if kinds else 0):
-        kind = chance.choice(kinds)
+    drawn = [chance.choice(kinds) for _ in range(chance.choice((0, 1, 2, 5)) if kinds else 0)]
+    drawn += [Kind.PERSON] * 2 if Kind.PERSON in kinds else []
+    for kind in drawn:
         who = chance.choice(_targets(kind, setting))
         seconds = draw_seconds(chance, kind)
         faults.append(Fault(kind, TIME, who, round(chance.random() * STORM_SECONDS, 2), seconds))
@@ -207,6 +209,8 @@ class History:
         if told:
             self.checks.chronicle = Chronicle(self.world.loop.time)
             faults.listener = self.checks.chronicle.fault
+        if any(order.shape == PATIENT for order in setting.orders):
+            self.world.broker.returns_max = math.inf  # what the broker gives up is lost until its step times out
         self.stage = Stage(faults, Mishaps(faults, self.world))
         self.ids: dict[str, UUID] = {}
         """What those who started sagas were told. It is their own, and outlives their processes."""
@@ -425,9 +429,19 @@ class History:
             if fault.kind is Kind.CANCEL:
                 await operator.cancel(saga_id, reason="the seed wants it undone")
             else:
+                await self._wait_for_an_occasion(saga_id)
                 await _one_of_all_verbs(operator, saga_id, chance, chance.choice(self._steps_of(saga_id)))
         except (SagaflowError, ValueError):
             return  # the saga is where this makes no sense, or the store is down
+
+    async def _wait_for_an_occasion(self, saga_id: UUID) -> None:
+        """Until something of the saga waits or is stuck, for a while."""
+        for _ in range(50):
+            states = self.world.store.tables.sagas[saga_id].state.steps
+            statuses = {op.status for both in states for op in (both.action, both.compensation)}
+            if statuses & {OpStatus.WAITING, OpStatus.STUCK}:
+                return
+            await asyncio.sleep(0.1)
 
     def _steps_of(self, saga_id: UUID) -> Sequence[str]:
         """Those with something open, if there are any: the others are of no interest to a person."""
