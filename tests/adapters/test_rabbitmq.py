@@ -535,6 +535,7 @@ async def test_what_the_broker_refuses_is_not_published(
     queue = operator.name(COMMANDS)
     full = {"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish"}
     await operator.declare(queue, durable=True, arguments=full)
+    await operator.declare(operator.dead(COMMANDS), durable=True)
     await operator.bind(queue)
     async with RabbitTransport(rabbitmq.url, namespace=broker_namespace, declare=False) as transport:
         with pytest.raises(Unavailable) as caught:

@@ -496,6 +496,7 @@ async def test_a_file_of_an_older_version_is_upgraded_when_it_is_opened(path: Pa
         record = await started(store, key="kept")
         saga_id = str(record.saga_id)
     await execute(path, "DROP TABLE sagaflow_payload")
+    await execute(path, "DROP TABLE sagaflow_announcement")
     await execute(path, OLD_PAYLOAD_TABLE)
     await execute(path, f"INSERT INTO sagaflow_payload VALUES ('{saga_id}', 'reserve', 'command', 1, x'31')")
     await execute(path, "UPDATE sagaflow_schema SET version = 1")

@@ -132,8 +132,8 @@ MUTATIONS: Final[Sequence[Mutation]] = (
         "forget the fence",
         BARRIER,
         "                case Fenced():\n                    return FENCED\n"
-        "                case Entered():\n                    verdict",
-        "                case Fenced() | Entered():\n                    verdict",
+        "                case Entered():\n                    allowance.check()\n",
+        "                case Fenced() | Entered():\n                    allowance.check()\n",
         BY_CASES,
     ),
     Mutation(
@@ -174,9 +174,8 @@ MUTATIONS: Final[Sequence[Mutation]] = (
     Mutation(
         "acknowledge a command before its reply is sent",
         WORKER,
-        "        self._outbox.put([Letter(Address(QueueKind.REPLIES, command.reply_to), write(reply))], [receipt])",
-        "        receipt.done()\n"
-        "        self._outbox.put([Letter(Address(QueueKind.REPLIES, command.reply_to), write(reply))])",
+        "        self._outbox.put([_letter(reply, command)], [receipt])",
+        "        receipt.done()\n        self._outbox.put([_letter(reply, command)])",
         ("tests/runners/test_acknowledging.py", "-k", "embedded"),
     ),
     Mutation(

@@ -125,7 +125,7 @@ CHANGES: dict[str, tuple[Saga[Any], Reason, str | None, str]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-async def test_a_run_that_new_code_would_strand_is_told_with_the_reason(world: World, change: str) -> None:
+async def test_case_27_a_run_that_new_code_would_strand_is_told_with_the_reason(world: World, change: str) -> None:
     saga, reason, step, why = CHANGES[change]
     store = await before_the_flight(world)
     told: list[Stranded] = []
@@ -249,7 +249,7 @@ async def test_a_version_that_is_given_twice_is_refused(world: World) -> None:
         await check_runs(await world.store(), [trip_saga(), changed_trip(without="ticket")])
 
 
-async def test_what_nobody_can_do_is_found_with_the_reason_and_since_when(world: World) -> None:
+async def test_case_12_what_nobody_can_do_is_found_with_the_reason_and_since_when(world: World) -> None:
     store = await before_the_flight(world)
     (record,) = await store.list(SagaFilter(waiting=True), 10)
     (wait,) = await waits_of(store, [record])

@@ -75,9 +75,7 @@ async def list_all(store: SagaStore) -> list[SagaRecord]:
 
 
 @pytest.mark.parametrize("kind", TOO_MUCH)
-async def test_an_input_over_the_limit_is_an_error_to_who_starts_and_nothing_is_written(
-    world: World, kind: str
-) -> None:
+async def test_case_25_an_input_over_the_limit_is_an_error_to_who_starts(world: World, kind: str) -> None:
     trip, bad = trip_saga(), Trip(TOO_MUCH[kind])
     sagas = await world.coordinator(trip)
     store = await world.store()
@@ -225,7 +223,7 @@ UNFIT = TOO_MUCH | {"of another type": 17, "nothing": None, "of no type of JSON"
 
 
 @pytest.mark.parametrize("kind", UNFIT)
-async def test_an_unfit_result_of_a_transactional_step_is_a_definite_failure_and_nothing_is_committed(
+async def test_case_25_an_unfit_result_of_a_transactional_step_is_a_refusal_and_nothing_is_committed(
     world: World, kind: str
 ) -> None:
     airline: Participant[Any] = Participant("airline")
@@ -419,7 +417,7 @@ ERRORS: dict[str, Callable[[type[Exception]], Exception]] = {
 
 @pytest.mark.parametrize("raised", [StepRejected, RuntimeError], ids=["refused", "failed"])
 @pytest.mark.parametrize("name", ERRORS)
-async def test_whatever_a_handler_raises_is_told_within_the_bounds(
+async def test_case_25_whatever_a_handler_raises_is_told_within_the_bounds(
     world: World, name: str, raised: type[Exception]
 ) -> None:
     trip = trip_saga(attempts=2)
@@ -472,7 +470,7 @@ BODIES = {
 
 @pytest.mark.parametrize("kind", [kind for kind in QueueKind if kind is not QueueKind.ANSWERS], ids=str)
 @pytest.mark.parametrize("name", BODIES)
-async def test_a_body_that_cannot_be_read_is_put_aside_once_whichever_queue_it_comes_by(
+async def test_case_24_a_body_that_cannot_be_read_is_put_aside_once_whichever_queue_it_comes_by(
     world: World, name: str, kind: QueueKind
 ) -> None:
     trip = trip_saga()

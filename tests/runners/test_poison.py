@@ -79,7 +79,7 @@ async def errors_of(store: SagaStore, saga_id: UUID) -> list[ErrorInfo]:
     return [entry.error for entry in await check_journal(store, saga_id) if entry.error is not None]
 
 
-async def test_a_deadly_command_is_given_up_the_others_live_and_its_saga_is_undone(
+async def test_case_10_a_deadly_command_is_given_up_the_others_live_and_its_saga_is_undone(
     world: World, airline: Airline
 ) -> None:
     trip = trip_saga(airline="airline", attempts=5)

@@ -199,7 +199,7 @@ async def hotels(world: World) -> Hotels:
 # Retry with other input.
 
 
-async def test_other_input_completes_a_saga_that_was_refused_behind_its_pivot(hotels: Hotels) -> None:
+async def test_case_30_other_input_completes_a_saga_that_was_refused_behind_its_pivot(hotels: Hotels) -> None:
     run = await hotels.stuck("Rome", "welcome", StepRejected("who is that?"))
     await hotels.anna.retry(run.saga_id, reason="a typing error", other_input="Roma")
     await hotels.ends(run, SagaStatus.COMPLETED)
@@ -268,7 +268,7 @@ class LosesReplies:
         await self._transport.publish(kept)
 
 
-async def test_what_had_happened_with_the_first_input_is_recorded_as_such(world: World) -> None:
+async def test_case_30_what_had_happened_with_the_first_input_is_recorded_as_such(world: World) -> None:
     """The reply of round 1 was lost, a person gave other input, and the barrier answers round 2."""
     hotel, stay = Hotel(), stay_saga(pay_seconds=1.0)
     store, sagas = await world.store(), await world.coordinator(stay)
@@ -468,7 +468,7 @@ REFUSED: Sequence[tuple[str, Repair, str | None, str]] = [
 ]
 
 
-async def test_what_makes_no_sense_is_refused_in_clear_words(hotels: Hotels) -> None:
+async def test_case_30_what_makes_no_sense_is_refused_in_clear_words(hotels: Hotels) -> None:
     hotels.hotel.troubles |= {
         "pay Two": StepRejected("no money"),
         "cancel book_room Two": LookupError(),
@@ -550,7 +550,9 @@ async def fifty_stuck(hotels: Hotels) -> Sequence[Run[str]]:
 AT_THE_BANK = RepairFilter(saga="stay", statuses=STUCK, step="pay", error="BankDown")
 
 
-async def test_fifty_are_repaired_at_once_and_those_that_went_on_meanwhile_are_left_alone(hotels: Hotels) -> None:
+async def test_case_30_fifty_are_repaired_at_once_and_those_that_went_on_are_left_alone(
+    hotels: Hotels,
+) -> None:
     runs = await fifty_stuck(hotels)
     other = await hotels.stuck("Rome", "welcome", StepRejected("who is that?"))
     previewed = [one async for one in hotels.anna.preview(RETRY, AT_THE_BANK)]

@@ -88,7 +88,7 @@ def attempted(
     return is_so
 
 
-async def test_a_participant_that_was_down_for_longer_than_the_timeout_does_not_do_the_stale_action(
+async def test_case_17_a_participant_that_was_down_for_longer_than_the_timeout_does_nothing_stale(
     world: World,
 ) -> None:
     airline = Airline()
@@ -195,7 +195,7 @@ def command() -> Command:
     )
 
 
-async def test_a_stale_action_is_refused_inside_its_transaction_and_leaves_nothing(world: World) -> None:
+async def test_case_17_a_stale_action_is_refused_inside_its_transaction_and_leaves_nothing(world: World) -> None:
     airline, barrier, asked = Airline(), Barrier(await world.transactions()), command()
     step = airline.participant().steps["book_flight"]
     with pytest.raises(Stale, match="0 s were over"):
