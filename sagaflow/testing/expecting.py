@@ -1,13 +1,13 @@
 """`expect`: one saga played by hand, step by step, with no handler, no server, and time that you move yourself.
 
-    (
-        expect(checkout, ORDER)
-        .action(place_order).succeeds()
-        .action(reserve_stock).is_asked(ReserveStock("order-1", "mug", 2)).is_rejected("out of stock")
-        .compensation(authorize_card).succeeds()
-        .compensation(place_order).succeeds()
-        .is_compensated()
-    )
+    saga = expect(checkout, ORDER)
+    saga.action(place_order).succeeds()
+    saga.action(reserve_stock).is_asked(ReserveStock("order-1", "mug", 2)).is_rejected("out of stock")
+    saga.compensation(authorize_card).succeeds()
+    saga.compensation(place_order).succeeds()
+    saga.is_compensated()
+
+Each call returns the saga (or the operation that it speaks of), so they can be chained too.
 
 It plays the saga alone: what it asks for, in which order, with which commands. What participants make of it is for
 their own tests, and for `explore`.
