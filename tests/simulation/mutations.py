@@ -23,11 +23,13 @@ from sagaflow.runners.receipts import Receipt
 from sagaflow.runners.turns import Turn
 from sagaflow.runners.upkeep import Upkeep
 from sagaflow.testing.simulation.database import SimulatedParticipantTransaction
+from sagaflow.testing.simulation.faults import Kind
 from sagaflow.testing.simulation.locks import Locks
-from sagaflow.testing.simulation.play.history import play
+from sagaflow.testing.simulation.play.cast import PATIENT
+from sagaflow.testing.simulation.play.history import SAGAS, Setting, play
 from sagaflow.testing.simulation.store import SimulatedStoreTransaction
 
-SEEDS_MAX = 600
+SEEDS_MAX = 5000
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,16 @@ class Mutation:
     name: str
     change: Callable[[], Any]
     shown_by: Sequence[str]
+    where: Callable[[Setting], bool] = lambda setting: True
+    """Which histories can show it at all; the others are not played."""
 
 
 def find(mutation: Mutation, seeds: range = range(SEEDS_MAX)) -> tuple[int, str] | None:
     """The first seed that shows the bug, and what it shows."""
     with mutation.change():
         for seed in seeds:
+            if not mutation.where(Setting.of(seed, SAGAS)):
+                continue
             problem = play(seed).problem
             if problem is not None:
                 return seed, problem
@@ -202,6 +208,14 @@ def _deaf_to_time(original: Any) -> Any:
     return wake
 
 
+def _is_patient(setting: Setting) -> bool:
+    return any(order.shape == PATIENT for order in setting.orders)
+
+
+def _deaths(setting: Setting) -> set[Kind]:
+    return {Kind.CRASH_BEFORE, Kind.CRASH_AFTER, Kind.KILL} & set(setting.kinds)
+
+
 async def _slowly(self: Upkeep) -> None:
     await asyncio.sleep(1e6)
 
@@ -241,9 +255,17 @@ MUTATIONS = (
     Mutation("a cancel passes the pivot", patched(machine._Turn, "_turn_round", _undo_the_pivot_too), ["I2", "I3"]),
     Mutation("rows are not locked and versions not checked", _no_locks_and_no_versions, ["I6", "I8"]),
     Mutation("a key is taken twice", patched(SimulatedStoreTransaction, "_insert", _keys_count_for_nothing), ["I10"]),
-    Mutation("nothing is sent again", patched(Turn, "send_again", lambda original: lambda self: None), ["I1"]),
     Mutation(
-        "nobody takes over from the dead", patched(Upkeep, "_look_after_others", lambda original: _slowly), ["I1"]
+        "nothing is sent again",
+        patched(Turn, "send_again", lambda original: lambda self: None),
+        ["I1"],
+        where=lambda setting: _is_patient(setting),
+    ),
+    Mutation(
+        "nobody takes over from the dead",
+        patched(Upkeep, "_look_after_others", lambda original: _slowly),
+        ["I1"],
+        where=lambda setting: _is_patient(setting) and len(_deaths(setting)) > 1 and setting.interval < 100,
     ),
     Mutation("the journal misses an entry", patched(Turn, "change", _one_entry_is_missing), ["I6"]),
     Mutation("timers are not heard", patched(Turn, "wake", _deaf_to_time), ["I1"]),

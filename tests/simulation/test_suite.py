@@ -5,7 +5,7 @@ from __future__ import annotations
 from sagaflow.testing.simulate import Summary, simulate
 from sagaflow.testing.simulation.play import coverage
 
-HISTORIES = 300
+HISTORIES = 200
 """A slice that takes some seconds; `make simulate SEEDS=0:5000` plays more, and allows nothing to be missed."""
 
 
