@@ -99,6 +99,7 @@ RARE: Final = frozenset(
     {
         *(what for what in REQUIRED if what.endswith("at handler.compensation")),
         *(f"{RetryRequested.__name__} of {operation} that is {OpStatus.WAITING}" for operation in Operation),
+        f"{Refused.__name__} of {Operation.COMPENSATION} that is {OpStatus.SENT}",
         f"{SkipRequested.__name__} of {Operation.COMPENSATION} that is {OpStatus.STUCK}",
         f"{ReplyGiven.__name__} of {Operation.COMPENSATION} that is {OpStatus.STUCK}",
         f"{Succeeded.__name__} of {Operation.COMPENSATION} that is {OpStatus.DEFERRED}",
