@@ -12,7 +12,7 @@ DEMO_STAMP := $(VENV)/.installed-demo
 DEV_STAMP  := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install servers check test mutations format clean
+.PHONY: help demo install servers check test mutations simulate format clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,11 @@ test: check servers ## check, then every test against real servers
 
 mutations: $(DEV_STAMP) ## put bugs into the code, one after the other, and see that the tests notice (10 minutes)
 	@$(BIN)/python -m tests.mutations
+
+SEEDS ?= 0:3000
+
+simulate: $(DEV_STAMP) ## play simulated histories: make simulate SEEDS=0:10000
+	@$(BIN)/python -m sagaflow.testing.simulate --seeds $(SEEDS) --processes 2 --complete
 
 format: $(DEV_STAMP) ## mend what can be mended by machine
 	@$(BIN)/ruff check --quiet --fix .

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
-import time
 from uuid import UUID
+
+from sagaflow.definitions.surroundings import current
 
 SECRET_BYTES = 16
 
 
 def new_id() -> UUID:
     """A UUID of version 7: ordered by time, so that an index of many millions of sagas stays fast."""
-    milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
+    milliseconds = current().time_ns() // 1_000_000
+    random = int.from_bytes(current().random_bytes(10), "big")
     high = (milliseconds & ((1 << 48) - 1)) << 16 | 0x7000 | (random >> 62) & 0xFFF
     low = 0b10 << 62 | random & ((1 << 62) - 1)
     return UUID(int=high << 64 | low)
@@ -23,7 +23,7 @@ def new_id() -> UUID:
 
 def new_secret() -> bytes:
     """The secret of a saga, from which the tokens of its attempts are made."""
-    return os.urandom(SECRET_BYTES)
+    return current().random_bytes(SECRET_BYTES)
 
 
 def attempt_token(secret: bytes, step: str, operation: str, round_: int, attempt: int) -> str:
@@ -42,12 +42,12 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-
 
 def new_traceparent() -> str:
     """A W3C traceparent that begins a new trace."""
-    return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
+    return f"00-{current().random_bytes(16).hex()}-{current().random_bytes(8).hex()}-01"
 
 
 def child_traceparent(traceparent: str) -> str:
     """A traceparent in the same trace, with a span id of its own."""
-    return f"00-{trace_id(traceparent)}-{os.urandom(8).hex()}-01"
+    return f"00-{trace_id(traceparent)}-{current().random_bytes(8).hex()}-01"
 
 
 def trace_id(traceparent: str) -> str:

@@ -12,11 +12,12 @@ from tenacity import (
     Retrying,
     retry_if_exception_type,
     stop_never,
-    wait_random_exponential,
+    wait_exponential,
 )
 from tenacity.stop import stop_base
 
 from sagaflow.definitions.limits import RETRY_AFTER_SECONDS_MAX
+from sagaflow.definitions.surroundings import current
 from sagaflow.errors import DefinitionError, RetryLater
 
 log = logging.getLogger("sagaflow.retry")
@@ -25,8 +26,18 @@ StopPolicy = Callable[[RetryCallState], bool]
 WaitPolicy = Callable[[RetryCallState], float]
 RetryPolicy = Callable[[RetryCallState], bool]
 
+
+class GrowingDelay(wait_exponential):
+    """A random delay whose upper bound doubles with each attempt: tenacity's `wait_random_exponential`, by the
+    chance of the surroundings."""
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        """The seconds to wait."""
+        return current().uniform(self.min, super().__call__(retry_state))
+
+
 _NO_CALL = Retrying()
-_GROWING_DELAY: WaitPolicy = wait_random_exponential(multiplier=0.2, max=30.0)
+_GROWING_DELAY: WaitPolicy = GrowingDelay(multiplier=0.2, max=30.0)
 _ANY_EXCEPTION: RetryPolicy = retry_if_exception_type(Exception)
 
 
@@ -83,5 +94,5 @@ def _bounded(seconds: float) -> float:
 
 DEFAULT_RETRY = Retry()
 
-DEFAULT_COMPENSATION_RETRY = Retry(wait=wait_random_exponential(multiplier=0.2, max=60.0))
+DEFAULT_COMPENSATION_RETRY = Retry(wait=GrowingDelay(multiplier=0.2, max=60.0))
 """What has to be undone is tried for longer: with the 50 attempts of the default budget, for about 20 minutes."""

@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_never, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_never
 
+from sagaflow.definitions.retry import GrowingDelay
 from sagaflow.errors import Unavailable
 
 T = TypeVar("T")
@@ -120,6 +121,11 @@ async def until_available(what: str, call: Callable[[], Awaitable[R]], *, but: t
 
     A failure of the kind `but` is not waited out.
     """
+    failure: Unavailable | None
+    try:
+        return await call()  # nearly always: it costs a tenth of what tenacity does
+    except Unavailable as error:
+        failure = error
 
     def is_waited_out(error: BaseException) -> bool:
         return isinstance(error, Unavailable) and (but is None or not isinstance(error, but))
@@ -130,13 +136,17 @@ async def until_available(what: str, call: Callable[[], Awaitable[R]], *, but: t
 
     retrying = AsyncRetrying(
         stop=stop_never,
-        wait=wait_random_exponential(multiplier=0.05, max=RETRY_DELAY_SECONDS_MAX),
+        wait=GrowingDelay(multiplier=0.05, max=RETRY_DELAY_SECONDS_MAX),
         retry=retry_if_exception(is_waited_out),
         before_sleep=warn,
         reraise=True,
     )
 
     async def attempt() -> R:
+        nonlocal failure
+        if failure is not None:
+            told, failure = failure, None
+            raise told
         return await call()
 
     return await retrying(attempt)

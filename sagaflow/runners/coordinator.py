@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from sagaflow.definitions.messages import (
 from sagaflow.definitions.ports import Address, QueueKind, SagaStore, Transport
 from sagaflow.definitions.records import INPUT_STEP, NO_PROCESS, Due, Payload, PayloadKind, SagaRecord, Watcher
 from sagaflow.definitions.saga import Replies, Saga
+from sagaflow.definitions.surroundings import current
 from sagaflow.errors import DefinitionError, PayloadError, SagaNotFound, Unavailable
 from sagaflow.runners.commands import SagaCode, StoredPayloads
 from sagaflow.runners.dead import DeadLetters
@@ -162,7 +161,7 @@ class Coordinator:
         self._engine = Engine(
             name=self.name,
             process=self._process,
-            host=f"{socket.gethostname()}:{os.getpid()}",
+            host=current().host(),
             store=store,
             code=self._code,
             outbox=self._outbox,

@@ -227,8 +227,9 @@ class Engine:
         taken = {(record.saga, record.key): record for record in existing}
         for place, start in first.items():
             turn, change, letters = turns[start.record.saga_id]
-            if taken.setdefault(place, change.record).saga_id == start.record.saga_id:
-                batch.letters.extend(letters)
+            stored = taken.setdefault(place, change.record)
+            if stored.saga_id == start.record.saga_id and stored.state == change.record.state:
+                batch.letters.extend(letters)  # not those of another state, which an earlier try has committed
                 self._note(turn, batch)
         batch.accepted = [(start, taken[start.record.saga, start.record.key]) for start in starts]
 
@@ -391,7 +392,7 @@ def apply_reply(turn: Turn, reply: Reply) -> None:
     """Tell the machine what a participant has answered."""
     has_result = reply.outcome is ReplyOutcome.SUCCEEDED and reply.operation is Operation.ACTION
     result = bytes(reply.result) if has_result else None
-    event, error = _event_of(reply), reply.error or _error_of(reply)
+    event, error = event_of(reply), reply.error or _error_of(reply)
     if result is not None and len(result) > PAYLOAD_BYTES_MAX:
         # It was done, but nobody can go on from it: the participant is not asked again, and the step is undone.
         event = Failed(reply.step, reply.operation, reply.round, reply.attempt, None)
@@ -417,7 +418,8 @@ def _error_of(reply: Reply) -> ErrorInfo | None:
             return None
 
 
-def _event_of(reply: Reply) -> Event:
+def event_of(reply: Reply) -> Event:
+    """What the machine is told of a reply."""
     attempt = (reply.step, reply.operation, reply.round, reply.attempt)
     seconds = reply.retry_after_seconds
     bounded = None if seconds is None else min(max(seconds, 0.0), RETRY_AFTER_SECONDS_MAX)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -13,6 +12,7 @@ from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX, REASON_LENGTH_MAX
 from sagaflow.definitions.messages import Command, Message, Reader, Unreadable, printable, write
 from sagaflow.definitions.ports import Address, Delivery, Letter, Subscription, Transport
 from sagaflow.definitions.records import PutAside
+from sagaflow.definitions.surroundings import current
 from sagaflow.runners.batches import until_available
 from sagaflow.runners.receipts import Receipt, Receipts
 from sagaflow.runners.tasks import Tasks
@@ -91,7 +91,7 @@ class Intake(Generic[M]):
                 self._take(message, receipt)
 
     async def _take_later(self, message: M, receipt: Receipt) -> None:
-        await asyncio.sleep(random.uniform(0.0, self._suspect_pause_seconds))  # noqa: S311 - nothing to guess
+        await asyncio.sleep(current().uniform(0.0, self._suspect_pause_seconds))
         self._take(message, receipt)
 
     def _set_aside(self, messages: Sequence[Unreadable], receipt: Receipt) -> None:

@@ -6,8 +6,6 @@ are sent by a coordinator, as soon as one looks.
 
 from __future__ import annotations
 
-import os
-import socket
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +19,7 @@ from sagaflow.definitions.limits import REASON_LENGTH_MAX
 from sagaflow.definitions.messages import ErrorInfo
 from sagaflow.definitions.ports import SagaStore, StoreTransaction
 from sagaflow.definitions.records import NO_PROCESS, SagaRecord, Watcher
+from sagaflow.definitions.surroundings import current
 from sagaflow.errors import Locked, NotPossible, SagaNotFound, Unavailable
 from sagaflow.runners.repairs import (
     Abandon,
@@ -90,7 +89,7 @@ class Operator:
         self._store = store
         self._actor = actor
         self._tell = tell
-        self._origin = f"operator@{socket.gethostname()}:{os.getpid()}"
+        self._origin = f"operator@{current().host()}"
         self._plans: dict[str, Plan] = {}
 
     # One saga.

@@ -110,7 +110,7 @@ class RollCall:
         if plan.hash in self._plans:
             return
         self._plans[plan.hash] = plan
-        for participant in {step.participant for step in plan.steps} - self._answered.keys():
+        for participant in sorted({step.participant for step in plan.steps} - self._answered.keys()):
             self._answered[participant] = asyncio.Event()
             if self._is_open:
                 self._ask(participant)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from uuid import UUID
 
 from sagaflow.definitions.ports import SagaStore
 from sagaflow.definitions.records import Due
+from sagaflow.definitions.surroundings import current
 from sagaflow.errors import Unavailable
 
 log = logging.getLogger("sagaflow.coordinator")
@@ -106,7 +106,7 @@ class Upkeep:
         while (left := min(at_last, self._first_look()) - self._time()) > 0:
             self._sooner.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(left):  # wait_for of Python 3.11 may swallow that the loop is cancelled
+                async with asyncio.timeout(left):  # before 3.12, `wait_for` swallows a cancellation now and then
                     await self._sooner.wait()
         self._looks = {look for look in self._looks if look / LOOKS_PER_SECOND_MAX > self._time()}
 
@@ -132,4 +132,4 @@ class Upkeep:
             self.nudge()
 
     def _jittered(self, seconds: float) -> float:
-        return seconds * random.uniform(0.75, 1.25)  # noqa: S311  # spreads load, protects nothing
+        return seconds * current().uniform(0.75, 1.25)

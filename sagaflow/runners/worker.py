@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -16,6 +14,7 @@ from sagaflow.definitions.announcements import announcement_of
 from sagaflow.definitions.messages import Command, ErrorInfo, Inquiry, Reply, ReplyOutcome, write
 from sagaflow.definitions.participant import Participant
 from sagaflow.definitions.ports import Address, Letter, QueueKind, Transactions, Transport
+from sagaflow.definitions.surroundings import current
 from sagaflow.errors import DefinitionError
 from sagaflow.runners.allowance import Allowance, Stale
 from sagaflow.runners.barrier import AnyStep, Barrier, Verdict
@@ -63,7 +62,7 @@ class Worker:
         self._outbox = Outbox(transport)
         self._concurrency = concurrency
         self._grace_seconds = grace_seconds
-        self._host = f"{socket.gethostname()}:{os.getpid()}"
+        self._host = current().host()
         self._announcement = b""
         self._tasks = Tasks()
         compensations, commands = map(self._intake, (QueueKind.COMPENSATIONS, QueueKind.COMMANDS))

@@ -1,0 +1,273 @@
+"""The database of a participant in memory, with the barrier in its transactions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar
+
+from sagaflow.core.plan import Operation
+from sagaflow.definitions.ports import BarrierKey, Entered, Fenced, Recorded, Undo
+from sagaflow.definitions.records import PutAside
+from sagaflow.errors import Unavailable
+from sagaflow.testing.simulation.locks import Locks
+from sagaflow.testing.simulation.processes import CURRENT, Process
+from sagaflow.testing.simulation.servers import Line
+from sagaflow.testing.simulation.store import Clock, keep_aside
+
+Tx = TypeVar("Tx")
+Met = TypeVar("Met", bound=Entered | Recorded | Fenced | Undo)
+
+
+class Business(Protocol[Tx]):
+    """The tables of a service: whatever its handlers write to."""
+
+    serial: bool
+    """Whether there is one transaction at a time."""
+
+    def begin(self) -> Tx:
+        """What handlers are given."""
+        ...
+
+    def commit(self, tx: Tx) -> None:
+        """What was written by it is there for all to see."""
+
+    def roll_back(self, tx: Tx) -> None:
+        """It never was."""
+
+
+class DatabaseWitness(Protocol):
+    """Told of every commit, and of how the barrier was met."""
+
+    def settled(self, key: BarrierKey, operation: Operation, outcome: bytes) -> None:
+        """The outcome of an operation is committed."""
+
+    def met(self, key: BarrierKey, entered: Entered | Recorded | Fenced | Undo, operation: Operation) -> None:
+        """An operation came to the barrier."""
+
+
+class Rows:
+    """A business of single rows: what the contract and the simulator's own participants write."""
+
+    serial = False
+
+    def __init__(self) -> None:
+        self.rows: list[object] = []
+
+    def begin(self) -> RowsTx:
+        """A transaction."""
+        return RowsTx(self.rows)
+
+    def commit(self, tx: RowsTx) -> None:
+        """Its rows are there."""
+        self.rows += tx.added
+
+    def roll_back(self, tx: RowsTx) -> None:
+        """Its rows are not."""
+
+
+class RowsTx:
+    """Adds rows, and sees those that are committed and its own."""
+
+    def __init__(self, committed: list[object]) -> None:
+        self.added: list[object] = []
+        self._committed = committed
+
+    def add(self, row: object) -> None:
+        """Write a row."""
+        self.added.append(row)
+
+    def rows(self) -> Sequence[object]:
+        """All rows that there are."""
+        return [*self._committed, *self.added]
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    round: int
+    refusal: bool
+    outcome: bytes
+
+
+class SimulatedTransactions(Generic[Tx]):
+    """`Transactions` of a participant, over any `Business`."""
+
+    def __init__(
+        self,
+        business: Business[Tx],
+        clock: Clock,
+        line: Line | None = None,
+        witness: DatabaseWitness | None = None,
+    ) -> None:
+        self.business = business
+        self.line = Line("database") if line is None else line
+        self.clock = clock
+        self.witness = witness
+        self.locks = Locks()
+        self.barrier: dict[tuple[BarrierKey, Operation], _Settled] = {}
+        self.aside: list[PutAside] = []
+        self._open: list[SimulatedParticipantTransaction[Tx]] = []
+
+    def disconnect(self, process: Process | None) -> None:
+        """The transactions of a process are rolled back; of all processes, if none is given."""
+        for transaction in [one for one in self._open if process is None or one.process is process]:
+            transaction.end()
+
+    async def check(self) -> None:
+        """Its tables are always there."""
+        await self.line.call("database.enter", lambda: None)
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[SimulatedParticipantTransaction[Tx]]:
+        """One transaction: committed when left, rolled back when left by an exception.
+
+        Raises:
+            RuntimeError: (on leaving) an operation was entered and its outcome not recorded; rolled back.
+        """
+        transaction = SimulatedParticipantTransaction(self)
+        self._open.append(transaction)
+        try:
+            if self.business.serial:
+                await self.locks.take("the database", transaction)
+            transaction.begin()
+            yield transaction
+            transaction.expect_all_recorded()
+            await self.line.call("database.commit", transaction.commit)
+        finally:
+            transaction.end()
+
+    def ended(self, transaction: SimulatedParticipantTransaction[Tx]) -> None:
+        """A transaction is no more."""
+        if transaction in self._open:
+            self._open.remove(transaction)
+        self.locks.release(transaction)
+
+    async def put_aside(self, messages: Sequence[PutAside]) -> None:
+        """Keep messages that could not be dealt with."""
+        await self.line.call("database.commit", lambda: keep_aside(self.aside, messages, self.clock()))
+
+    async def list_put_aside(self, limit: int) -> Sequence[PutAside]:
+        """The latest of them, the last one first."""
+        return await self.line.call("database.enter", lambda: self.aside[::-1][:limit])
+
+
+class SimulatedParticipantTransaction(Generic[Tx]):
+    """A `ParticipantTransaction`."""
+
+    def __init__(self, database: SimulatedTransactions[Tx]) -> None:
+        self.process = CURRENT.get()
+        self._database = database
+        self._began_at: datetime = database.clock()
+        self._entered: dict[tuple[BarrierKey, Operation], int] = {}
+        self._settled: dict[tuple[BarrierKey, Operation], _Settled] = {}
+        self._tx: Tx | None = None
+        self._ended = False
+
+    def begin(self) -> None:
+        """The business may be written to."""
+        self._expect_open()
+        self._tx = self._database.business.begin()
+
+    @property
+    def tx(self) -> Tx:
+        """What handlers are given."""
+        assert self._tx is not None, "it has begun"
+        return self._tx
+
+    async def enter_action(self, key: BarrierKey, round_: int) -> Entered | Recorded | Fenced:
+        """Enter the barrier for an action."""
+        await self._lock(key)
+
+        def enter() -> Entered | Recorded | Fenced:
+            recorded = self._recorded(key, Operation.ACTION, round_)
+            if recorded is not None:
+                return Recorded(recorded)
+            if self._of(key, Operation.COMPENSATION) is not None:
+                return Fenced()
+            self._entered[key, Operation.ACTION] = round_
+            return Entered()
+
+        return await self._enter(key, Operation.ACTION, enter)
+
+    async def enter_compensation(self, key: BarrierKey, round_: int) -> Undo | Recorded:
+        """Enter the barrier for a compensation, and fence the action off."""
+        await self._lock(key)
+
+        def enter() -> Undo | Recorded:
+            recorded = self._recorded(key, Operation.COMPENSATION, round_)
+            if recorded is not None:
+                return Recorded(recorded)
+            self._entered[key, Operation.COMPENSATION] = round_
+            action = self._of(key, Operation.ACTION)
+            return Undo(None if action is None else action.outcome)
+
+        return await self._enter(key, Operation.COMPENSATION, enter)
+
+    async def record(self, key: BarrierKey, operation: str, outcome: bytes, *, refusal: bool) -> None:
+        """Keep the outcome of the operation that was entered.
+
+        Raises:
+            RuntimeError: it was not entered in this transaction, or is recorded already.
+        """
+        place = (key, Operation(operation))
+        if place not in self._entered:
+            raise RuntimeError(f"the {operation} of {key} was not entered in this transaction, or is recorded already")
+        self._settled[place] = _Settled(self._entered.pop(place), refusal, outcome)
+
+    def expect_all_recorded(self) -> None:
+        """Nothing may be committed whose outcome could not be told to duplicates."""
+        if self._entered:
+            raise RuntimeError(f"entered, but without an outcome to tell to duplicates: {list(self._entered)}")
+
+    def commit(self) -> None:
+        """Make it so, at once and for all to see."""
+        self._expect_open()
+        database = self._database
+        database.business.commit(self.tx)
+        database.barrier |= self._settled
+        self._tx = None
+        if database.witness is not None:
+            for (key, operation), settled in self._settled.items():
+                database.witness.settled(key, operation, settled.outcome)
+        self.end()
+
+    def end(self) -> None:
+        """It is over; what is not committed never was."""
+        if self._ended:
+            return
+        self._ended = True
+        if self._tx is not None:
+            self._database.business.roll_back(self._tx)
+        self._database.ended(self)
+
+    async def _lock(self, key: BarrierKey) -> None:
+        await self._database.locks.take(key, self)
+        if self._ended:  # it was rolled back while it waited
+            self._database.locks.release(self)
+        self._expect_open()
+
+    async def _enter(self, key: BarrierKey, operation: Operation, enter: Callable[[], Met]) -> Met:
+        def do() -> Met:
+            self._expect_open()
+            return enter()
+
+        entered = await self._database.line.call("database.enter", do)
+        self._expect_open()
+        if self._database.witness is not None:
+            self._database.witness.met(key, entered, operation)
+        return entered
+
+    def _of(self, key: BarrierKey, operation: Operation) -> _Settled | None:
+        place = (key, operation)
+        return self._settled.get(place) or self._database.barrier.get(place)
+
+    def _recorded(self, key: BarrierKey, operation: Operation, round_: int) -> bytes | None:
+        """What settles an operation in this round, if anything does."""
+        settled = self._of(key, operation)
+        return None if settled is None or (settled.refusal and settled.round < round_) else settled.outcome
+
+    def _expect_open(self) -> None:
+        if self._ended:
+            raise Unavailable("the transaction was rolled back, since its connection was lost")

@@ -1,0 +1,1 @@
+"""`explore`: what it finds, and that it finds it."""

@@ -1,0 +1,1 @@
+"""The simulator: that it is deterministic, meets everything, and finds seeded bugs; and what it found."""
