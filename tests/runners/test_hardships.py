@@ -137,20 +137,6 @@ async def test_stopping_while_the_broker_is_away_leaves_the_commands_to_the_next
     await until_status(store, run.saga_id, SagaStatus.COMPLETED)
 
 
-async def test_a_coordinator_that_is_nudged_as_it_stops_does_stop(world: World) -> None:
-    """A repair that is the last thing before the end: the agenda is waiting, and is told and cancelled at once."""
-    async with asyncio.timeout(DEADLINE_SECONDS), world.coordinating(await world.store(), poll_seconds=60) as sagas:
-        await until_idle()
-        sagas._upkeep.nudge()
-        await sagas._upkeep.close()
-
-
-async def until_idle() -> None:
-    """Let all that can run do so, until each waits for something."""
-    for _ in range(100):
-        await asyncio.sleep(0)
-
-
 async def test_a_loop_of_a_coordinator_survives_what_nobody_expected(world: World) -> None:
     trip = trip_saga()
     store = await world.store()

@@ -370,8 +370,9 @@ class SimulatedStoreTransaction:
             mine[key] = record.saga_id
             self._write(change, replace(record, started_at=self._now, updated_at=self._now))
             if not record.state.ended:
+                watchers = () if change.watcher is None else (change.watcher,)
                 self._agenda[record.saga_id] = Agenda(
-                    record.coordinator, process, record.wake_at, record.wake_at, change.resend
+                    record.coordinator, process, record.wake_at, record.wake_at, change.resend, watchers
                 )
         return existing
 
