@@ -1,0 +1,111 @@
+"""A proxy before a server of any kind, which does to connections what networks do to them."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+LOOPBACK: Final = "127.0.0.1"
+CHUNK_BYTES: Final = 65_536
+
+Peer = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Wire:
+    """Forwards between clients and the server of a URL. Enter it to use it."""
+
+    def __init__(self, server_url: str) -> None:
+        self._at = urlsplit(server_url)
+        self._port = 0
+        self._listener: asyncio.Server | None = None
+        self._lines: set[Line] = set()
+        self._serving: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._listener = await asyncio.start_server(self._accept, LOOPBACK, self._port)
+        self._port = self._listener.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        assert self._listener is not None
+        self._listener.close()
+        for line in self.lines:
+            line.cut()
+        await asyncio.gather(*self._serving)
+        await self._listener.wait_closed()
+
+    def through(self, url: str) -> str:
+        """The URL of something on the server, by way of the wire."""
+        parts = urlsplit(url)
+        login = parts.netloc.rpartition("@")[0]
+        return parts._replace(netloc=f"{login}@{LOOPBACK}:{self._port}").geturl()
+
+    @property
+    def lines(self) -> list[Line]:
+        """The open connections, the oldest first."""
+        return sorted(self._lines, key=lambda line: line.number)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            server = await asyncio.open_connection(self._at.hostname, self._at.port)
+        except OSError:
+            writer.transport.abort()
+            return
+        line = Line(len(self._serving) if not self._lines else self.lines[-1].number + 1, (reader, writer), server)
+        self._lines.add(line)
+        await line.forward()
+        self._lines.remove(line)
+
+
+class Line:
+    """One connection of a client to the server."""
+
+    def __init__(self, number: int, client: Peer, server: Peer) -> None:
+        self.number = number
+        self._from_client, self._to_client = client
+        self._from_server, self._to_server = server
+        self._open = asyncio.Event()
+        self._open.set()
+        self._left: dict[str, int] = {}
+
+    async def forward(self) -> None:
+        """Forward until one side ends the connection, then end it for the other."""
+        pumps = [
+            asyncio.create_task(self._pump("client", self._from_client, self._to_server)),
+            asyncio.create_task(self._pump("server", self._from_server, self._to_client)),
+        ]
+        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        self.cut()
+        await asyncio.gather(*pumps)
+
+    def cut(self) -> None:
+        """Reset it, towards both sides."""
+        self._open.set()
+        self._to_client.transport.abort()
+        self._to_server.transport.abort()
+
+    def stall(self) -> None:
+        """Let nothing through any more, and tell nobody: it is half open, until one side gives it up."""
+        self._open.clear()
+
+    def cut_after(self, count: int, *, of: str) -> None:
+        """Let through so many bytes more of what the `client` or the `server` says, and then reset it."""
+        self._left[of] = count
+
+    async def _pump(self, whose: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while chunk := await reader.read(CHUNK_BYTES):
+                await self._open.wait()
+                if whose in self._left:
+                    chunk, self._left[whose] = chunk[: self._left[whose]], self._left[whose] - len(chunk)
+                writer.write(chunk)
+                await writer.drain()
+                if self._left.get(whose, 1) <= 0:
+                    return
