@@ -41,15 +41,21 @@ class NotHit(Exception):
     """A process was armed, and did not come by its point."""
 
 
-async def die_at(stage: Stage, *places: Place, passing: int = 1) -> None:
-    """Kill the processes there and have the next ones die at their points; wait until they have.
-
-    Raises:
-        NotHit: one of them has not.
-    """
-    before = {place: stage.crew.members[place[0]].died_at.count(place[1]) for place in places}
+def die_next_at(stage: Stage, *places: Place, passing: int = 1) -> None:
+    """Kill the processes there; those that take their places die when they come by their points."""
     for name, point in places:
         stage.crew.kill(name, then_armed_with=f"{point}:{passing}")
-    for name, point in places:
-        if not await stage.crew.until_dead_at(name, point, before[name, point] + 1, PATIENCE_SECONDS):
+
+
+async def die_at(stage: Stage, *places: Place) -> None:
+    """The same, and wait until they have died there.
+
+    Raises:
+        NotHit: one of them has not come by.
+    """
+    before = {place: stage.crew.members[place[0]].died_at.count(place[1]) for place in places}
+    die_next_at(stage, *places)
+    for place in places:
+        name, point = place
+        if not await stage.crew.until_dead_at(name, point, before[place] + 1, PATIENCE_SECONDS):
             raise NotHit(f"{name} was armed with {point}, and is alive; see {stage.crew.members[name].log}")

@@ -119,9 +119,7 @@ class Stage:
     async def history(self, *, moods: Mapping[str, Moods], promised: Mapping[str, str]) -> History:
         """What the databases hold."""
         services = [self.databases[name] for name in SERVICES]
-        return await read_history(
-            self.databases[COORDINATOR], services, self.gateway, moods=moods, promised=promised
-        )
+        return await read_history(self.databases[COORDINATOR], services, self.gateway, moods=moods, promised=promised)
 
     async def put_aside(self) -> list[str]:
         """Why messages were put aside, anywhere."""

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import timeit
 from pathlib import Path
 
-import pytest
-
-from sagaflow.definitions import crash_points
-from sagaflow.definitions.crash_points import POINTS, VARIABLE, crashing_at
-from sagaflow.errors import DefinitionError
+from sagaflow.definitions.crash_points import POINTS
 from tests.chaos.customers import Customers
 from tests.chaos.history import find_faults
 from tests.chaos.points import PLACES, die_at
@@ -25,9 +17,7 @@ QUIET_SECONDS = 120.0
 SEED = 4
 
 
-async def test_every_crash_point_is_hit_and_nothing_is_lost(
-    tmp_path: Path, postgres: Server, rabbitmq: Server
-) -> None:
+async def test_every_crash_point_is_hit_and_nothing_is_lost(tmp_path: Path, postgres: Server, rabbitmq: Server) -> None:
     servers = dict.fromkeys([COORDINATOR, *SERVICES], postgres.url)
     async with Stage(tmp_path, postgres=servers, rabbitmq=rabbitmq.url) as stage:
         for role in servers:

@@ -36,6 +36,11 @@ class Wire:
         await asyncio.gather(*self._serving)
         await self._listener.wait_closed()
 
+    @property
+    def server_port(self) -> int | None:
+        """The port of the server itself."""
+        return self._at.port
+
     def through(self, url: str) -> str:
         """The URL of something on the server, by way of the wire."""
         parts = urlsplit(url)

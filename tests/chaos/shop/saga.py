@@ -1,7 +1,7 @@
 """The saga.
 
-    orders.place ─┬─ payments.authorize (external) ────────┬─ payments.capture ══ orders.approve, stock.ship
-                  └─ stock.reserve ── stock.label ─────────┘   (external, pivot)
+orders.place ─┬─ payments.authorize (external) ────────┬─ payments.capture ══ orders.approve, stock.ship
+              └─ stock.reserve ── stock.label ─────────┘   (external, pivot)
 """
 
 from __future__ import annotations
@@ -69,9 +69,7 @@ def label(order: Order, replies: Replies) -> Task:
     return _task(order, "stock.label")
 
 
-@shop.pivot(
-    "payments.capture", after=[authorize, label], attempts=FOR_EVER, timeout_seconds=TIMEOUT_SECONDS
-)
+@shop.pivot("payments.capture", after=[authorize, label], attempts=FOR_EVER, timeout_seconds=TIMEOUT_SECONDS)
 def capture(order: Order, replies: Replies) -> Take:
     return Take(_task(order, "payments.capture"), replies[authorize].key)
 

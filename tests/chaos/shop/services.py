@@ -44,9 +44,7 @@ gateway = Gateway(Path(os.environ.get("CHAOS_GATEWAY", "gateway.sqlite")))
 
 
 async def _write(ctx: Context, what: str) -> None:
-    await ctx.tx.execute(
-        "INSERT INTO effect (saga, step, what) VALUES ($1, $2, $3)", str(ctx.saga_id), ctx.step, what
-    )
+    await ctx.tx.execute("INSERT INTO effect (saga, step, what) VALUES ($1, $2, $3)", str(ctx.saga_id), ctx.step, what)
 
 
 def _is_early(mood: str, kind: str, ctx: Context) -> bool:
