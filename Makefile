@@ -12,7 +12,7 @@ DEMO_STAMP := $(VENV)/.installed-demo
 DEV_STAMP  := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install servers check test format clean
+.PHONY: help demo install servers check test chaos format clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,9 @@ check: $(DEV_STAMP) ## lint, formatting, types and the layers of the architectur
 
 test: check servers ## check, then every test against real servers
 	@$(BIN)/python -m pytest
+
+chaos: $(DEV_STAMP) ## kill and cut everything at random, then judge: make chaos SEED=7 SECONDS=60
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
 format: $(DEV_STAMP) ## mend what can be mended by machine
 	@$(BIN)/ruff check --quiet --fix .

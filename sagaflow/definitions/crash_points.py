@@ -42,7 +42,7 @@ POINTS: Final[tuple[Point, ...]] = get_args(Point)
 CrashPoint = Callable[[Point], None]
 
 
-def _goes_on(point: Point, /) -> None:
+def goes_on(point: Point, /) -> None:
     """Nothing happens here."""
 
 
@@ -81,4 +81,4 @@ def _read(order: str) -> Mapping[str, int]:
     return last
 
 
-crash_point: CrashPoint = crashing_at(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else _goes_on
+crash_point: CrashPoint = crashing_at(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else goes_on

@@ -165,7 +165,7 @@ def main() -> int:
         print("Nothing lost, nothing twice, nothing stranded.")
         return 0
     print(
-        f"Again: python -m tests.chaos --seed {arguments.seed} --seconds {arguments.seconds:.0f} --coordinators "
+        f"Again: .venv/bin/python -m tests.chaos --seed {arguments.seed} --seconds {arguments.seconds:g} --coordinators "
         f"{arguments.coordinators} --customers {arguments.customers}{' --pairs' if arguments.pairs else ''}"
     )
     return 1

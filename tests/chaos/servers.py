@@ -28,7 +28,7 @@ CONTROL_SECONDS: Final = 60.0
 MEMORY_USUAL: Final = ("set_vm_memory_high_watermark", "absolute", "512MiB")
 MEMORY_ALARM: Final = ("set_vm_memory_high_watermark", "absolute", "1MB")
 DISK_USUAL: Final = ("set_disk_free_limit", "50MB")
-DISK_ALARM: Final = ("set_disk_free_limit", "100TB")
+DISK_ALARM: Final = ("set_disk_free_limit", "100000GB")
 
 
 class Servers:
@@ -61,16 +61,18 @@ class Servers:
     def control_broker(self, *command: str) -> None:
         """Run `rabbitmqctl`, as the account that the broker runs as."""
         program = _control(self.broker).main
-        subprocess.run(
+        done = subprocess.run(
             [str(Path(program.command[0]).parent / "rabbitmqctl"), *command],
             cwd=program.directory,
             env=program.environment,
             user=program.account.user,
             group=program.account.group,
             capture_output=True,
-            check=True,
+            text=True,
             timeout=CONTROL_SECONDS,
         )
+        if done.returncode != 0:
+            raise RuntimeError(f"rabbitmqctl {' '.join(command)} ended with {done.returncode}: {done.stderr}")
 
 
 def _start(stack: ExitStack, find: Callable[[], Candidate]) -> Server:

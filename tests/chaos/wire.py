@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from contextlib import suppress
 from typing import Final, Self
 from urllib.parse import urlsplit
 
 LOOPBACK: Final = "127.0.0.1"
 CHUNK_BYTES: Final = 65_536
+
+AT_ONCE: Final = struct.pack("ii", 1, 0)
+"""A socket that lingers for no time is reset when it is closed."""
 
 Peer = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -87,11 +92,18 @@ class Line:
             asyncio.create_task(self._pump("server", self._from_server, self._to_client)),
         ]
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        self.cut()
+        self._end()
         await asyncio.gather(*pumps)
 
     def cut(self) -> None:
-        """Reset it, towards both sides."""
+        """Reset it, towards both sides: what they have not read yet is lost too."""
+        for writer in (self._to_client, self._to_server):
+            connection = writer.get_extra_info("socket")
+            if connection is not None and connection.fileno() >= 0:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+        self._end()
+
+    def _end(self) -> None:
         self._open.set()
         self._to_client.transport.abort()
         self._to_server.transport.abort()
@@ -101,7 +113,7 @@ class Line:
         self._open.clear()
 
     def cut_after(self, count: int, *, of: str) -> None:
-        """Let through so many bytes more of what the `client` or the `server` says, and then reset it."""
+        """Let through so many bytes more of what the `client` or the `server` says, and then end it."""
         self._left[of] = count
 
     async def _pump(self, whose: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

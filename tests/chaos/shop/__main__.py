@@ -22,6 +22,8 @@ from sagaflow.adapters.rabbitmq import RabbitTransport
 from tests.chaos.shop.saga import shop
 from tests.chaos.shop.services import SERVICES
 
+log = logging.getLogger("shop")
+
 COORDINATOR: Final = "coordinator"
 LEASE_SECONDS: Final = 3.0
 NO_SERVER: Final = 3
@@ -64,7 +66,7 @@ async def run(role: str) -> None:
             await stack.enter_async_context(
                 serve(SERVICES[role], transport=_transport(), transactions=transactions, grace_seconds=5.0)
             )
-        logging.info("serves")
+        log.info("serves")
         await until_stopped()
 
 
@@ -75,5 +77,5 @@ if __name__ == "__main__":
     try:
         asyncio.run(run(sys.argv[1]))
     except SagaflowError as error:
-        logging.warning("cannot serve: %s", error)
+        log.warning("cannot serve: %s", error)
         sys.exit(NO_SERVER)

@@ -20,8 +20,8 @@ class Order:
 class Task:
     """One step of an order.
 
-    The moods: "" (as asked), "refuse", "fail:N" (the first N attempts fail), "lost:N" (the first N answers of the gateway
-    are lost, though it has done it), "late:N" (the first N attempts fail when the row is written), "slow", "never".
+    The moods: "" (as asked), "refuse", "slow", "never" (every attempt fails); "fail:N" (the first N attempts fail),
+    "late:N" (they fail when the row is written), "lost:N" (they lose the answer of the gateway, which has done it).
     """
 
     key: str
