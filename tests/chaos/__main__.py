@@ -165,8 +165,8 @@ def main() -> int:
         print("Nothing lost, nothing twice, nothing stranded.")
         return 0
     print(
-        f"Again: .venv/bin/python -m tests.chaos --seed {arguments.seed} --seconds {arguments.seconds:g} --coordinators "
-        f"{arguments.coordinators} --customers {arguments.customers}{' --pairs' if arguments.pairs else ''}"
+        f"Again: .venv/bin/python -m tests.chaos --seed {arguments.seed} --seconds {arguments.seconds:g} "
+        f"--coordinators {arguments.coordinators} --customers {arguments.customers}{' --pairs' if arguments.pairs else ''}"
     )
     return 1
 
