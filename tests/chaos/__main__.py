@@ -164,10 +164,10 @@ def main() -> int:
         shutil.rmtree(directory)
         print("Nothing lost, nothing twice, nothing stranded.")
         return 0
-    print(
-        f"Again: .venv/bin/python -m tests.chaos --seed {arguments.seed} --seconds {arguments.seconds:g} "
-        f"--coordinators {arguments.coordinators} --customers {arguments.customers}{' --pairs' if arguments.pairs else ''}"
-    )
+    asked = f"--coordinators {arguments.coordinators} --customers {arguments.customers}"
+    pairs = " --pairs" if arguments.pairs else ""
+    seconds = f"--seconds {arguments.seconds:g}"
+    print(f"Again: .venv/bin/python -m tests.chaos --seed {arguments.seed} {seconds} {asked}{pairs}")
     return 1
 
 
