@@ -36,6 +36,7 @@ QUIET_SECONDS = 180.0
 """How long it may take after the last fault until all is at rest."""
 
 FAULTS_SHOWN = 20
+ERRORS_SHOWN = 30
 
 
 async def run(arguments: argparse.Namespace, directory: Path) -> bool:
@@ -124,17 +125,28 @@ def _tell(
     print(f"{sum(stage.crew.kills.values())} processes killed: {kills}")
     print(f"{sum(points.values())} of them at {len(points)} crash points: {dict(sorted(points.items()))}")
     print(f"{sum(nemesis.met.values())} faults: {dict(sorted(nemesis.met.items()))}")
-    reasons = Counter(re.sub(r"[0-9a-f-]{8,}|\d+", "N", reason) for reason in put_aside)
+    reasons = Counter(_without_numbers(reason) for reason in put_aside)
     print(f"{len(put_aside)} messages put aside: {dict(reasons)}")
 
 
 def _errors_in(directory: Path) -> list[str]:
+    """What the processes have logged as errors, and the exceptions that were told with a traceback."""
     found: Counter[str] = Counter()
     for log in directory.glob("*.log"):
+        in_traceback = False
         for line in log.read_text(errors="replace").splitlines():
-            if " ERROR " in line or line.startswith("Traceback"):
-                found[re.sub(r"[0-9a-f-]{8,}|\d+", "N", line.partition(" ERROR ")[2] or line)[:160]] += 1
-    return [f"{count} x {line}" for line, count in found.most_common(12)]
+            if line.startswith("Traceback"):
+                in_traceback = True
+            elif in_traceback and line and not line.startswith(" "):
+                in_traceback = False
+                found[f"traceback: {_without_numbers(line)}"] += 1
+            elif " ERROR " in line:
+                found[_without_numbers(line.partition(" ERROR ")[2])] += 1
+    return [f"{count} x {line}" for line, count in found.most_common(ERRORS_SHOWN)]
+
+
+def _without_numbers(line: str) -> str:
+    return re.sub(r"[0-9a-f-]{8,}|\d+", "N", line)[:160]
 
 
 def _dump(history: History, problems: Sequence[str]) -> Sequence[str]:

@@ -17,7 +17,7 @@ from tests.chaos.shop.services import SERVICES
 from tests.servers.handle import Server
 from tests.servers.lookup import Candidate, NoSource, NotAvailable
 from tests.servers.postgres import local_postgres
-from tests.servers.process import PrivateServer
+from tests.servers.process import PrivateServer, Program
 from tests.servers.rabbitmq import local_rabbitmq
 
 APART: Final = "payments"
@@ -59,20 +59,24 @@ class Servers:
         server.start()
 
     def control_broker(self, *command: str) -> None:
-        """Run `rabbitmqctl`, as the account that the broker runs as."""
-        program = _control(self.broker).main
-        done = subprocess.run(
-            [str(Path(program.command[0]).parent / "rabbitmqctl"), *command],
-            cwd=program.directory,
-            env=program.environment,
-            user=program.account.user,
-            group=program.account.group,
-            capture_output=True,
-            text=True,
-            timeout=CONTROL_SECONDS,
-        )
-        if done.returncode != 0:
-            raise RuntimeError(f"rabbitmqctl {' '.join(command)} ended with {done.returncode}: {done.stderr}")
+        """Run `rabbitmqctl` for the broker."""
+        control_broker(_control(self.broker).main, *command)
+
+
+def control_broker(broker: Program, *command: str) -> None:
+    """Run `rabbitmqctl` for a broker, as the account that it runs as."""
+    done = subprocess.run(
+        [str(Path(broker.command[0]).parent / "rabbitmqctl"), *command],
+        cwd=broker.directory,
+        env=broker.environment,
+        user=broker.account.user,
+        group=broker.account.group,
+        capture_output=True,
+        text=True,
+        timeout=CONTROL_SECONDS,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"rabbitmqctl {' '.join(command)} ended with {done.returncode}: {done.stdout}{done.stderr}")
 
 
 def _start(stack: ExitStack, find: Callable[[], Candidate]) -> Server:

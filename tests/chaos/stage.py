@@ -56,6 +56,7 @@ class Stage:
         postgres: Mapping[str, str],
         rabbitmq: str,
         through: Callable[[str], str] = lambda url: url,
+        tidy: bool = True,
     ) -> None:
         self.crew = Crew(directory)
         self.namespace = f"chaos{secrets.token_hex(3)}"
@@ -64,6 +65,7 @@ class Stage:
         self._postgres = postgres
         self._rabbitmq = rabbitmq
         self._through = through
+        self._tidy = tidy
         self._exit = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -71,7 +73,8 @@ class Stage:
             Gateway(self.gateway).open_books()
             for role, server in self._postgres.items():
                 url = self.databases[role] = await asyncio.to_thread(create_database, server)
-                stack.push_async_callback(asyncio.to_thread, drop_database, server, url)
+                if self._tidy:
+                    stack.push_async_callback(asyncio.to_thread, drop_database, server, url)
                 await _make_tables(role, url)
             await stack.enter_async_context(self.crew)
             self._exit = stack.pop_all()
@@ -86,8 +89,8 @@ class Stage:
             self.crew.add(f"{role}-{number}", role, self._environment(role))
 
     def client(self) -> SagaClient:
-        """A customer's way to the coordinators; not by the proxy."""
-        transport = RabbitTransport(self._rabbitmq, namespace=self.namespace, heartbeat_seconds=2)
+        """A customer's way to the coordinators."""
+        transport = RabbitTransport(self._through(self._rabbitmq), namespace=self.namespace, heartbeat_seconds=2)
         return SagaClient(transport, coordinator=COORDINATOR_NAME)
 
     @property
@@ -132,7 +135,7 @@ class Stage:
         return found
 
     async def _waiting(self) -> list[str]:
-        connection = await aio_pika.connect(self._rabbitmq)
+        connection = await aio_pika.connect(self._through(self._rabbitmq))
         try:
             found = []
             for name in self.queues:

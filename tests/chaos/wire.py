@@ -19,10 +19,11 @@ Peer = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Wire:
-    """Forwards between clients and the server of a URL. Enter it to use it."""
+    """Forwards between clients and the server of a URL; of several, the first that takes the connection. Enter it to
+    use it."""
 
-    def __init__(self, server_url: str) -> None:
-        self._at = urlsplit(server_url)
+    def __init__(self, *server_urls: str) -> None:
+        self._servers = [urlsplit(url) for url in server_urls]
         self._port = 0
         self._listener: asyncio.Server | None = None
         self._lines: set[Line] = set()
@@ -43,8 +44,12 @@ class Wire:
 
     @property
     def server_port(self) -> int | None:
-        """The port of the server itself."""
-        return self._at.port
+        """The port of the first server itself."""
+        return self._servers[0].port
+
+    def prefer(self, server_url: str) -> None:
+        """Have connections made to this server first, from now on."""
+        self._servers.sort(key=lambda server: server.port != urlsplit(server_url).port)
 
     def through(self, url: str) -> str:
         """The URL of something on the server, by way of the wire."""
@@ -63,15 +68,20 @@ class Wire:
         task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            server = await asyncio.open_connection(self._at.hostname, self._at.port)
-        except OSError:
+        server = await self._reach()
+        if server is None:
             writer.transport.abort()
             return
         line = Line(len(self._serving) if not self._lines else self.lines[-1].number + 1, (reader, writer), server)
         self._lines.add(line)
         await line.forward()
         self._lines.remove(line)
+
+    async def _reach(self) -> Peer | None:
+        for server in list(self._servers):
+            with suppress(OSError):
+                return await asyncio.open_connection(server.hostname, server.port)
+        return None
 
 
 class Line:
