@@ -12,7 +12,7 @@ DEMO_STAMP := $(VENV)/.installed-demo
 DEV_STAMP  := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install servers check test mutations simulate format clean
+.PHONY: help demo install servers check test mutations simulate chaos format clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,9 @@ SEEDS ?= 0:3000
 
 simulate: $(DEV_STAMP) ## play simulated histories: make simulate SEEDS=0:10000
 	@$(BIN)/python -m sagaflow.testing.simulate --seeds $(SEEDS) --processes 2 --complete
+
+chaos: $(DEV_STAMP) ## kill and cut everything at random, then judge: make chaos SEED=7 SECONDS=60
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
 format: $(DEV_STAMP) ## mend what can be mended by machine
 	@$(BIN)/ruff check --quiet --fix .

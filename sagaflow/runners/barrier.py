@@ -23,6 +23,7 @@ import msgspec
 
 from sagaflow.core.plan import Operation
 from sagaflow.definitions import payloads
+from sagaflow.definitions.crash_points import crash_point
 from sagaflow.definitions.messages import Command, ErrorInfo, ReplyOutcome
 from sagaflow.definitions.participant import Handler, ParticipantStep, StepContext
 from sagaflow.definitions.payloads import NULL
@@ -111,6 +112,7 @@ class Barrier:
         await transaction.record(key, command.operation, msgspec.json.encode(verdict), refusal=False)
         if not step.external:  # a call that was made cannot be rolled back
             allowance.check()
+        crash_point("barrier.before_commit")
         return verdict
 
     async def _record_refusal(self, command: Command, error: ErrorInfo) -> Verdict:
@@ -128,6 +130,7 @@ class Barrier:
                     return FENCED
                 case Entered():
                     await transaction.record(key, command.operation, msgspec.json.encode(verdict), refusal=True)
+        crash_point("barrier.refusal_recorded")
         return verdict
 
 

@@ -18,6 +18,7 @@ from sagaflow.core.events import Event, Failed, Refused, Started, Succeeded, Uns
 from sagaflow.core.plan import Operation, Plan
 from sagaflow.core.state import SETTLED, SagaStatus
 from sagaflow.definitions import ids
+from sagaflow.definitions.crash_points import crash_point
 from sagaflow.definitions.limits import (
     HOST_LENGTH_MAX,
     PAYLOAD_BYTES_MAX,
@@ -147,6 +148,7 @@ class Engine:
     async def _work(self, inputs: Sequence[Input], *, again: bool = False) -> None:
         """One transaction; `again` says that one for these inputs may have been committed before."""
         await self._outbox.has_room()
+        crash_point("engine.before_transaction")
         before = itertools.count(int(again))
         try:
             batch = await until_available(
@@ -180,6 +182,7 @@ class Engine:
         async with self._store.transaction() as tx:
             await self._begin(tx, [one for one in inputs if isinstance(one, Start)], batch)
             await self._go_on(tx, [one for one in inputs if not isinstance(one, Start)], batch, again=again)
+            crash_point("engine.before_commit")
         return batch
 
     async def _with_plans(self, inputs: Sequence[Input], *, again: bool) -> _Batch:
@@ -193,6 +196,9 @@ class Engine:
 
     def _act(self, inputs: Sequence[Input], batch: _Batch) -> None:
         """The transaction is committed: tell everybody."""
+        crash_point("engine.committed")
+        if batch.accepted:
+            crash_point("engine.start_committed")
         for start, record in batch.accepted:
             if record.saga_id == start.record.saga_id:
                 self._watches.follow(record.saga_id)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from sagaflow.definitions.crash_points import crash_point
 from sagaflow.definitions.ports import Address, Letter, QueueKind, Transport
 from sagaflow.runners.batches import Batcher, until_available
 from sagaflow.runners.receipts import Receipt
@@ -64,7 +65,9 @@ class Outbox:
 
     async def _publish(self, sealed: Sequence[_Sealed]) -> None:
         letters = [one.letter for one in sealed]
+        crash_point("outbox.before_publish")
         await until_available("publishing", lambda: self._transport.publish(letters))
+        crash_point("outbox.published")
         for one in sealed:
             one.confirmed()
         self._waiting -= len(sealed)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from uuid import UUID
 
+from sagaflow.definitions.crash_points import crash_point
 from sagaflow.definitions.ports import SagaStore
 from sagaflow.definitions.records import Due
 from sagaflow.definitions.surroundings import current
@@ -97,6 +98,8 @@ class Upkeep:
 
     async def _claim(self) -> int:
         due = await self._store.claim_due(self._name, CLAIM_LIMIT, CLAIM_HOLD_SECONDS)
+        if due:
+            crash_point("upkeep.claimed")
         for saga in due:
             await self._wake(saga)
         return len(due)

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 from sagaflow.core.plan import Operation, is_name
 from sagaflow.definitions.announcements import announcement_of
+from sagaflow.definitions.crash_points import crash_point
 from sagaflow.definitions.messages import Command, ErrorInfo, Inquiry, Reply, ReplyOutcome, write
 from sagaflow.definitions.participant import Participant
 from sagaflow.definitions.ports import Address, Letter, QueueKind, Transactions, Transport
@@ -159,6 +160,7 @@ class Worker:
     ) -> None:
         async with running:
             reply = await self._reply_to(command, allowance)
+        crash_point("worker.committed")
         self._outbox.put([_letter(reply, command)], [receipt])
 
     async def _reply_to(self, command: Command, allowance: Allowance) -> Reply:
@@ -167,6 +169,7 @@ class Worker:
             log.warning("%s of %s.%s is not served", command.operation, self._participant.name, command.handler)
             return self._reply(command, Verdict(ReplyOutcome.UNSERVED), UNSERVED_RETRY_SECONDS)
         try:
+            crash_point("worker.before_transaction")
             verdict = await until_available(
                 "the participant's database", partial(self._carry_out, step, command, allowance)
             )

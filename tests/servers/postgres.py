@@ -93,10 +93,10 @@ def _version(folder: Path) -> str:
 def _start(binaries: Binaries) -> Server:
     password = secrets.token_hex(8)
     url = postgres_url(binaries.address, password)
-    program = _program(binaries, url)
-    control = PrivateServer(program)
+    made = program(binaries, url)
+    control = PrivateServer(made)
     try:
-        _create_cluster(binaries, program, password)
+        _create_cluster(binaries, made, password)
         control.start()
         return Server(NAME, url, ask_postgres(url), source=str(binaries.folder), control=control)
     except BaseException:
@@ -104,7 +104,8 @@ def _start(binaries: Binaries) -> Server:
         raise
 
 
-def _program(binaries: Binaries, url: str) -> Program:
+def program(binaries: Binaries, url: str) -> Program:
+    """The server, in a directory of its own, where `data` has still to be made."""
     account = account_for("postgres")
     directory = private_directory("postgres", account)
     settings = {

@@ -112,6 +112,11 @@ class PrivateServer:
         self._running: list[GuardedProcess] = []
 
     @property
+    def main(self) -> Program:
+        """The program that those before it are needed for."""
+        return self._programs[-1]
+
+    @property
     def directories(self) -> list[Path]:
         """Where its programs run and keep their data."""
         return [program.directory for program in self._programs]
@@ -132,6 +137,11 @@ class PrivateServer:
         """End it as a crash would."""
         for _ in self._programs:
             self._end_last(by=signal.SIGKILL)
+
+    def crash(self, by: signal.Signals) -> None:
+        """End it by this signal to its main program. It keeps its data and its address, and can be started again."""
+        self._end_last(by=by)
+        self.stop()
 
     def close(self) -> None:
         """End it at once and remove its directories."""

@@ -53,16 +53,21 @@ IMAGE = Image(
 
 
 def local_rabbitmq() -> Candidate:
-    """Find the server script of RabbitMQ on this machine."""
+    """Find RabbitMQ on this machine."""
+    binaries = local_binaries()
+    address = f"{LOOPBACK}:{binaries.port}"
+    return Candidate(str(binaries.script), _version(binaries.script), address, partial(_start, binaries))
+
+
+def local_binaries() -> Binaries:
+    """Find its server script, and Erlang's port mapper; raises NotAvailable without."""
     script = next(filter(Path.exists, _scripts()), None)
     if script is None:
         raise NotAvailable("no `rabbitmq-server` is installed on this machine")
-    epmd = shutil.which("epmd")
-    if epmd is None:
+    mapper = shutil.which("epmd")
+    if mapper is None:
         raise NotAvailable(f"{script} is there, but Erlang's `epmd` is not on PATH")
-    binaries = Binaries(script, Path(epmd), port=free_port())
-    address = f"{LOOPBACK}:{binaries.port}"
-    return Candidate(str(script), _version(script), address, partial(_start, binaries))
+    return Binaries(script, Path(mapper), port=free_port())
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ def _start(binaries: Binaries) -> Server:
     password = secrets.token_hex(8)
     url = rabbitmq_url(f"{LOOPBACK}:{binaries.port}", password)
     epmd_port = free_port()
-    control = PrivateServer(_epmd(binaries, epmd_port), _broker(binaries, epmd_port, url, password))
+    control = PrivateServer(epmd(binaries, epmd_port), broker(binaries, epmd_port, url, password))
     try:
         control.start()
         return Server(NAME, url, ask_rabbitmq(url), source=str(binaries.script), control=control)
@@ -99,7 +104,7 @@ def _start(binaries: Binaries) -> Server:
         raise
 
 
-def _epmd(binaries: Binaries, port: int) -> Program:
+def epmd(binaries: Binaries, port: int) -> Program:
     """Erlang's port mapper, started ahead of RabbitMQ: one started by Erlang itself would outlive the tests."""
     account = account_for("rabbitmq")
     directory = private_directory("epmd", account)
@@ -115,7 +120,8 @@ def _epmd(binaries: Binaries, port: int) -> Program:
     )
 
 
-def _broker(binaries: Binaries, epmd_port: int, url: str, password: str) -> Program:
+def broker(binaries: Binaries, epmd_port: int, url: str, password: str) -> Program:
+    """The broker itself; it needs the port mapper."""
     account = account_for("rabbitmq")
     directory = private_directory("rabbitmq", account)
     _write_configuration(directory, binaries.port, password)

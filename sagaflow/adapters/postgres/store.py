@@ -19,6 +19,7 @@ from sagaflow.adapters.postgres.migrations import Line
 from sagaflow.adapters.postgres.pool import keep_as_it_is, open_pool
 from sagaflow.core.plan import Plan
 from sagaflow.core.state import ENDED, SETTLED
+from sagaflow.definitions.crash_points import crash_point
 from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.named_queries import load
 from sagaflow.definitions.records import (
@@ -251,6 +252,7 @@ class PostgresStore:
         while page := await self._fetch("orphan", coordinator, processes, after, TAKE_OVER_PAGE):
             sagas += len(page)
             after = page[-1]["id"]
+            crash_point("store.taken_over_page")
         return sagas
 
 
