@@ -165,4 +165,4 @@ def _command(handler: str, account: int) -> Command:
 async def _commits(connection: asyncpg.Connection) -> int:
     """How many transactions were committed in this database, as far as the server has counted by now."""
     await connection.execute("SELECT pg_stat_clear_snapshot()")
-    return await connection.fetchval("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
+    return int(await connection.fetchval("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"))

@@ -184,7 +184,7 @@ MUTATIONS: Final[Sequence[Mutation]] = (
         "let a group share a fate",
         GROUPS,
         "        for order, receipt in group:\n            self._alone(order, receipt)\n",
-        "        for order, receipt in group:\n            self._answer(order, Verdict(ReplyOutcome.FAILED), receipt)\n",
+        "        for order, receipt in group:\n            self._answer(order, Verdict('failed'), receipt)\n",
         BY_GROUPS,
     ),
     Mutation(
