@@ -73,9 +73,7 @@ async def serve_until_killed(database: str, broker: str, namespace: str, file: P
     """Serve the ledger that may die."""
 
     async def die() -> None:
-        if not file.exists():
-            file.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+        _die_once(file)
 
     async with (
         AsyncpgTransactions.connect(database) as transactions,
@@ -86,6 +84,12 @@ async def serve_until_killed(database: str, broker: str, namespace: str, file: P
         ),
     ):
         await asyncio.Event().wait()
+
+
+def _die_once(file: Path) -> None:
+    if not file.exists():
+        file.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
