@@ -93,4 +93,5 @@ def _die_once(file: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve_until_killed(*sys.argv[1:4], Path(sys.argv[4])))
+    _, database_url, broker_url, namespace_given, flag = sys.argv
+    asyncio.run(serve_until_killed(database_url, broker_url, namespace_given, Path(flag)))

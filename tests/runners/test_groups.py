@@ -388,24 +388,36 @@ def _never(*_: Any) -> Any:
     raise AssertionError("it was only asked")
 
 
-def test_what_has_failed_has_to_succeed_alone_for_a_while_and_longer_each_time() -> None:
+def times_until_quick(pace: Pace, seconds: float = 0.0) -> int:
+    """How many times it has to succeed in so much time until it is quick."""
+    for times in range(1_000):
+        if pace.is_quick:
+            return times
+        pace.succeeded(seconds)
+    raise AssertionError("it never is")
+
+
+def test_what_was_never_seen_or_has_failed_has_to_succeed_alone_and_oftener_each_time() -> None:
     pace = Pace()
-    pace.succeeded(0.0)
-    for times in (ALONE_MIN, 2 * ALONE_MIN):
-        assert pace.is_quick
+    assert times_until_quick(pace) == 1
+    for times in (ALONE_MIN, 2 * ALONE_MIN, 4 * ALONE_MIN):
         pace.failed()
-        for _ in range(times):
-            assert not pace.is_quick
-            pace.succeeded(0.0)
-    assert pace.is_quick
+        assert times_until_quick(pace) == times
+
+
+def test_with_each_success_in_a_group_a_failure_is_forgiven() -> None:
+    pace = Pace()
+    pace.failed()
+    times_until_quick(pace)
+    for _ in range(ALONE_MIN):
+        pace.succeeded(0.0)
+    pace.failed()
+    assert times_until_quick(pace) == ALONE_MIN
 
 
 def test_what_is_slow_is_believed_to_be_quick_again_sooner_than_the_other_way_round() -> None:
     pace = Pace()
     pace.succeeded(10 * QUICK_SECONDS)
-    assert not pace.is_quick
-    for _ in range(4):
-        pace.succeeded(0.0)
-    assert pace.is_quick
+    assert times_until_quick(pace) == 4
     pace.succeeded(2 * QUICK_SECONDS)
-    assert pace.is_quick
+    assert times_until_quick(pace) == 0
