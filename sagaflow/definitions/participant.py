@@ -287,6 +287,11 @@ class Participant(Generic[Tx]):
     ) -> _StepDecorator[Tx]:
         """Add a transactional step: all of its effect is in the service's own database.
 
+        Its handler may be called more than once before one call is committed: what it wrote through `ctx.tx` in the
+        others is rolled back. If it is quick, one transaction may hold the work of many commands, one after another;
+        then what is set for the transaction (`SET LOCAL`, the time of `now()`) is shared with them. What has an effect
+        outside of `ctx.tx` is an `external_step`.
+
         Args:
             name: the part of the address behind the participant's name.
             retry: when a failed attempt is made again. Left out, every exception is retried, with a random delay

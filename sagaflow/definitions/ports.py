@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final, Protocol, Self, TypeVar
 from uuid import UUID
 
-from sagaflow.core.plan import Plan
+from sagaflow.core.plan import Operation, Plan
 from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.records import (
     Attempt,
@@ -304,6 +304,20 @@ class BarrierKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """An operation that is to be entered, and in which round it was asked for."""
+
+    key: BarrierKey
+    round: int
+
+
+def expect_distinct(entries: Sequence[Entry]) -> None:
+    """Raises `ValueError` if a key is there twice."""
+    if len({entry.key for entry in entries}) < len(entries):
+        raise ValueError("the same step of the same saga is to be entered twice in one call")
+
+
+@dataclass(frozen=True, slots=True)
 class Entered:
     """The operation is to be done in this transaction."""
 
@@ -330,6 +344,19 @@ class Undo:
     action: bytes | None
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An operation that was entered, and its outcome (JSON), which duplicates are told.
+
+    A refusal holds for its round.
+    """
+
+    key: BarrierKey
+    operation: Operation
+    outcome: bytes
+    refusal: bool = False
+
+
 class Transactions(Protocol[Tx_co]):
     """Opens transactions in the participant's own database.
 
@@ -353,12 +380,16 @@ class Transactions(Protocol[Tx_co]):
 
 
 class ParticipantTransaction(Protocol[Tx_co]):
-    """A transaction of a participant, with the barrier in it.
+    """A transaction of a participant, with the barrier in it, for one operation or for many at once.
 
     The barrier is two rows at most for a step of a saga: one for its action, one for its compensation.
     Each is written by a unique insert, so that of two transactions that meet, the second waits for the
     first. That settles duplicates, a compensation that comes before its action, and a compensation that
     races an action still open.
+
+    Each method is one statement, however many operations. The keys of one call are distinct, and their rows are
+    written in the order of the keys, whatever the order of the call: two transactions that enter the same ones in
+    one call each do not deadlock.
     """
 
     @property
@@ -366,15 +397,27 @@ class ParticipantTransaction(Protocol[Tx_co]):
         """What handlers are given: a connection with this transaction open."""
         ...
 
-    async def enter_action(self, key: BarrierKey, round_: int) -> Entered | Recorded | Fenced:
-        """Enter the barrier for an action. A refusal that was recorded in an earlier round than `round_`
-        is forgotten: a person wants the action tried again."""
+    async def enter_actions(self, entries: Sequence[Entry]) -> Sequence[Entered | Recorded | Fenced]:
+        """Enter the barrier for actions; returns how it met each. A refusal that was recorded in an earlier round
+        is forgotten: a person wants the action tried again.
+
+        Raises:
+            ValueError: a key is there twice.
+        """
         ...
 
-    async def enter_compensation(self, key: BarrierKey, round_: int) -> Undo | Recorded:
-        """Enter the barrier for a compensation, and fence the action off. A refusal of an earlier round is
-        forgotten likewise."""
+    async def enter_compensations(self, entries: Sequence[Entry]) -> Sequence[Undo | Recorded]:
+        """Enter the barrier for compensations, and fence their actions off; returns how it met each. A refusal of
+        an earlier round is forgotten likewise.
+
+        Raises:
+            ValueError: a key is there twice.
+        """
         ...
 
-    async def record(self, key: BarrierKey, operation: str, outcome: bytes, *, refusal: bool) -> None:
-        """Keep the outcome (JSON) of the operation that was entered."""
+    async def record(self, settled: Sequence[Settled]) -> None:
+        """Keep the outcomes of operations that were entered in this transaction.
+
+        Raises:
+            RuntimeError: one was not entered in this transaction, or is recorded already.
+        """

@@ -12,12 +12,18 @@
 Everything happens in the participant's own transaction. A failure rolls all of it back, the barrier too, as
 if the command had not come. An action that nobody waits for any more is such a failure: that is looked at once
 the barrier is entered, for what was recorded before is the truth however late, and again before the commit.
+
+Several commands may be carried out in one transaction, as a group. Then a failure rolls all of them back, and
+whoever asked for it carries each out by itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 import msgspec
 
@@ -30,14 +36,17 @@ from sagaflow.definitions.payloads import NULL
 from sagaflow.definitions.ports import (
     BarrierKey,
     Entered,
+    Entry,
     Fenced,
     ParticipantTransaction,
     Recorded,
+    Settled,
     Transactions,
     Undo,
 )
-from sagaflow.errors import PayloadError, StepRejected
+from sagaflow.errors import PayloadError, StepRejected, Unavailable
 from sagaflow.runners.allowance import Allowance
+from sagaflow.runners.pace import Pace
 
 AnyStep = ParticipantStep[Any, Any, Any, ...]
 
@@ -54,20 +63,43 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 _VERDICT = msgspec.json.Decoder(Verdict)
+_ENCODER = msgspec.json.Encoder()
 
 FENCED = Verdict(ReplyOutcome.FENCED)
 DONE = Verdict(ReplyOutcome.SUCCEEDED)
+
+GROUP_SECONDS_MAX: Final = 0.5
+"""How long entering, the handlers and recording may take together in a group, before it is given up."""
 
 
 class _UnfitResult(Exception):
     """An external step has returned what cannot be recorded. Its effect may be there: it is to be undone."""
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A command that has arrived, the step that it is for, and how long it may take."""
+
+    step: AnyStep
+    command: Command
+    allowance: Allowance
+
+    @property
+    def key(self) -> BarrierKey:
+        """Which step of which saga it is for."""
+        return BarrierKey(self.command.saga_id, self.command.step)
+
+
 class Barrier:
-    """Carries out commands of one participant, each in a transaction with its barrier."""
+    """Carries out commands of one participant, in transactions with their barrier."""
 
     def __init__(self, transactions: Transactions[Any]) -> None:
         self._transactions = transactions
+        self._paces: defaultdict[tuple[str, Operation], Pace] = defaultdict(Pace)
+
+    def pace_of(self, order: Order) -> Pace:
+        """How the handler of this order has done lately."""
+        return self._paces[order.command.handler, order.command.operation]
 
     async def carry_out(self, step: AnyStep, command: Command, allowance: Allowance) -> Verdict:
         """Do the operation, or say what was recorded of it.
@@ -79,7 +111,8 @@ class Barrier:
         """
         try:
             async with self._transactions.begin() as transaction:
-                return await self._within(transaction, step, command, allowance)
+                (verdict,) = await self._within(transaction, [Order(step, command, allowance)])
+                return verdict
         except _UnfitResult as error:
             return Verdict(ReplyOutcome.FAILED, error=ErrorInfo.of(error.__cause__ or error))
         except (StepRejected, PayloadError) as error:
@@ -88,32 +121,73 @@ class Barrier:
             return Verdict(ReplyOutcome.FAILED, error=refusal)
         return await self._record_refusal(command, refusal)
 
-    async def _within(
-        self, transaction: ParticipantTransaction[Any], step: AnyStep, command: Command, allowance: Allowance
-    ) -> Verdict:
-        key = BarrierKey(command.saga_id, command.step)
-        if command.operation is Operation.ACTION:
-            entered = await transaction.enter_action(key, command.round)
-            match entered:
+    async def carry_out_together(self, group: Sequence[Order]) -> Sequence[Verdict]:
+        """Do the operations, all actions or all compensations of distinct steps, in one transaction; or say what
+        was recorded of them. External steps cannot be in a group.
+
+        Raises:
+            Unavailable: the database went away; whether all or none was committed, the next try tells.
+            Exception: one of them was refused, failed or is stale, or the group took too long. The transaction was
+                rolled back, and each is to be carried out by itself.
+        """
+        async with self._transactions.begin() as transaction:
+            async with asyncio.timeout(GROUP_SECONDS_MAX) as limit:
+                verdicts = await self._within(transaction, group)
+            if limit.expired():  # a handler has taken it for something of its own
+                raise TimeoutError
+            return verdicts
+
+    async def _within(self, transaction: ParticipantTransaction[Any], orders: Sequence[Order]) -> Sequence[Verdict]:
+        """Enter all, do one after another, record all."""
+        entries = [Entry(order.key, order.command.round) for order in orders]
+        enter = (
+            transaction.enter_actions
+            if orders[0].command.operation is Operation.ACTION
+            else transaction.enter_compensations
+        )
+        verdicts, done = [], []
+        for order, how in zip(orders, await enter(entries), strict=True):
+            match how:
                 case Recorded():
-                    return _VERDICT.decode(entered.outcome)
+                    verdicts.append(_VERDICT.decode(how.outcome))
                 case Fenced():
-                    return FENCED
-                case Entered():
-                    allowance.check()
-                    verdict = await _act(step, command, transaction.tx, allowance)
-        else:
-            undo = await transaction.enter_compensation(key, command.round)
-            match undo:
-                case Recorded():
-                    return _VERDICT.decode(undo.outcome)
-                case Undo():
-                    verdict = await _undo(step, command, transaction.tx, undo, allowance)
-        await transaction.record(key, command.operation, msgspec.json.encode(verdict), refusal=False)
-        if not step.external:  # a call that was made cannot be rolled back
-            allowance.check()
+                    verdicts.append(FENCED)
+                case Entered() | Undo():
+                    order.allowance.check()
+                    verdicts.append(await self._do(order, how, transaction.tx))
+                    done.append((order, verdicts[-1]))
+        await self._record(transaction, done)
+        for order, _ in done:
+            if not order.step.external:  # a call that was made cannot be rolled back
+                order.allowance.check()
         crash_point("barrier.before_commit")
+        return verdicts
+
+    async def _do(self, order: Order, how: Entered | Undo, tx: Any) -> Verdict:
+        action = None
+        if isinstance(how, Undo):
+            action = None if how.action is None else _VERDICT.decode(how.action)
+            if _nothing_to_undo(order.step, action):
+                return DONE
+        pace, began = self.pace_of(order), _now()
+        try:
+            verdict = await (_undo(order, action, tx) if isinstance(how, Undo) else _act(order, tx))
+        except BaseException:
+            pace.failed()
+            raise
+        pace.succeeded(_now() - began)
         return verdict
+
+    async def _record(self, transaction: ParticipantTransaction[Any], done: Sequence[tuple[Order, Verdict]]) -> None:
+        settled = [Settled(order.key, order.command.operation, _ENCODER.encode(verdict)) for order, verdict in done]
+        try:
+            await transaction.record(settled)
+        except Unavailable:
+            raise
+        except Exception:  # a handler has left something behind that shows only now, and nobody knows which
+            for order, _ in done:
+                self.pace_of(order).failed()
+            raise
 
     async def _record_refusal(self, command: Command, error: ErrorInfo) -> Verdict:
         """The work was rolled back; a transaction of its own makes the refusal final for this round."""
@@ -122,22 +196,24 @@ class Barrier:
             return verdict  # an undo that was refused has not happened, and may be tried again
         key = BarrierKey(command.saga_id, command.step)
         async with self._transactions.begin() as transaction:
-            entered = await transaction.enter_action(key, command.round)
+            (entered,) = await transaction.enter_actions([Entry(key, command.round)])
             match entered:
                 case Recorded():
                     return _VERDICT.decode(entered.outcome)
                 case Fenced():
                     return FENCED
                 case Entered():
-                    await transaction.record(key, command.operation, msgspec.json.encode(verdict), refusal=True)
+                    outcome = _ENCODER.encode(verdict)
+                    await transaction.record([Settled(key, command.operation, outcome, refusal=True)])
         crash_point("barrier.refusal_recorded")
         return verdict
 
 
-async def _act(step: AnyStep, command: Command, tx: Any, allowance: Allowance) -> Verdict:
+async def _act(order: Order, tx: Any) -> Verdict:
+    step, command = order.step, order.command
     payload = step.command_type.decode(command.payload)
     try:
-        result = await _call(step.action, payload, None, command, tx, allowance)
+        result = await _call(step.action, payload, None, order, tx)
     except PayloadError as error:
         if step.external:  # the effect may be there already: this is no refusal, its outcome is unknown
             raise RuntimeError(f"{step!r}: {error}") from error
@@ -172,21 +248,29 @@ def _may_have_happened_before(step: AnyStep, command: Command) -> bool:
     )
 
 
-async def _undo(step: AnyStep, command: Command, tx: Any, undo: Undo, allowance: Allowance) -> Verdict:
-    done = None if undo.action is None else _VERDICT.decode(undo.action)
-    nothing_to_undo = done is not None and done.outcome is not ReplyOutcome.SUCCEEDED
-    never_committed = done is None and not step.external
-    if step.undo is None or nothing_to_undo or never_committed:
-        return DONE
-    result = None if done is None else step.result_type.decode(done.result)
-    await _call(step.undo, step.command_type.decode(command.payload), result, command, tx, allowance)
+def _nothing_to_undo(step: AnyStep, action: Verdict | None) -> bool:
+    """Whether an action with this outcome, None if it never committed here, has left nothing behind."""
+    refused = action is not None and action.outcome is not ReplyOutcome.SUCCEEDED
+    never_committed = action is None and not step.external
+    return step.undo is None or refused or never_committed
+
+
+async def _undo(order: Order, action: Verdict | None, tx: Any) -> Verdict:
+    step = order.step
+    assert step.undo is not None, "`_nothing_to_undo` comes first"
+    result = None if action is None else step.result_type.decode(action.result)
+    await _call(step.undo, step.command_type.decode(order.command.payload), result, order, tx)
     return DONE
 
 
-async def _call(handler: Handler, payload: Any, result: Any, command: Command, tx: Any, allowance: Allowance) -> Any:
-    budget_seconds = allowance.handler_seconds()
+async def _call(handler: Handler, payload: Any, result: Any, order: Order, tx: Any) -> Any:
+    budget_seconds = order.allowance.handler_seconds()
     async with asyncio.timeout(budget_seconds):
-        return await handler(payload, result, _context(command, tx, budget_seconds))
+        return await handler(payload, result, _context(order.command, tx, budget_seconds))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _context(command: Command, tx: Any, budget_seconds: float) -> StepContext[Any]:

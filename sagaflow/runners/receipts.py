@@ -54,6 +54,11 @@ class Receipt:
         self._delivery = delivery
         self._left = messages
 
+    @property
+    def again(self) -> bool:
+        """Whether the body may have been delivered before."""
+        return self._delivery.again
+
     def done(self) -> None:
         """One message more is dealt with."""
         self._left -= 1

@@ -18,9 +18,10 @@ from sagaflow.definitions.ports import Address, Letter, QueueKind, Transactions,
 from sagaflow.definitions.surroundings import current
 from sagaflow.errors import DefinitionError
 from sagaflow.runners.allowance import Allowance, Stale
-from sagaflow.runners.barrier import AnyStep, Barrier, Verdict
+from sagaflow.runners.barrier import AnyStep, Barrier, Order, Verdict
 from sagaflow.runners.batches import until_available
 from sagaflow.runners.dead import DIED, DeadLetters
+from sagaflow.runners.groups import Groups
 from sagaflow.runners.intake import Intake
 from sagaflow.runners.outbox import Outbox
 from sagaflow.runners.receipts import Receipt
@@ -66,6 +67,7 @@ class Worker:
         self._host = current().host()
         self._announcement = b""
         self._tasks = Tasks()
+        self._groups: list[Groups] = []
         compensations, commands = map(self._intake, (QueueKind.COMPENSATIONS, QueueKind.COMMANDS))
         self._intakes: Sequence[Intake[Any]] = (compensations, self._intake_of_inquiries(), commands)
         self._dead = [self._dead_letters(queue) for queue in (QueueKind.COMPENSATIONS, QueueKind.COMMANDS)]
@@ -82,6 +84,9 @@ class Worker:
             await stack.enter_async_context(self._transport)
             stack.push_async_callback(self._outbox.abort)
             stack.push_async_callback(self._tasks.cancel)
+            for groups in self._groups:
+                groups.open()
+                stack.push_async_callback(groups.abort)
             for dead in self._dead:
                 await dead.open()
                 stack.push_async_callback(dead.close)
@@ -102,20 +107,40 @@ class Worker:
             await dead.stop()
         for intake in self._intakes:
             await intake.stop()
-        await self._tasks.drain(self._grace_seconds)
+        await self._finish_handlers()
         try:
             async with asyncio.timeout(self._grace_seconds):
                 await self._outbox.close()
         except TimeoutError:
             log.warning("stopped before all replies were sent; the commands will come again")
 
+    async def _finish_handlers(self) -> None:
+        until = asyncio.get_running_loop().time() + self._grace_seconds
+        try:
+            async with asyncio.timeout_at(until):
+                for groups in self._groups:
+                    await groups.close()
+        except TimeoutError:
+            pass  # they are cut off with the worker, and their commands come again
+        await self._tasks.drain(max(0.0, until - asyncio.get_running_loop().time()))
+
     def _intake(self, queue: QueueKind) -> Intake[Command]:
         """Actions and compensations have a queue and a bound of their own, so that neither starves the other."""
         running = asyncio.Semaphore(self._concurrency)
+        groups = Groups(
+            queue,
+            self._barrier,
+            running,
+            alone=lambda order, receipt: self._begin(order.command, receipt, running, order.allowance),
+            answer=lambda order, verdict, receipt: self._answer(
+                self._reply(order.command, verdict), order.command, receipt
+            ),
+        )
+        self._groups.append(groups)
         intake: Intake[Command] = Intake(
             Command,
             Address(queue, self._participant.name),
-            take=lambda command, receipt: self._take(command, receipt, running, intake),
+            take=lambda command, receipt: self._take(command, receipt, running, groups, intake),
             keep=self._transactions.put_aside,
             transport=self._transport,
             suspect_pause_seconds=SUSPECT_PAUSE_SECONDS,
@@ -145,21 +170,38 @@ class Worker:
             answer=lambda command: [_letter(self._reply(command, GIVEN_UP), command)],
         )
 
-    def _take(self, command: Command, receipt: Receipt, running: asyncio.Semaphore, intake: Intake[Command]) -> None:
+    def _take(
+        self,
+        command: Command,
+        receipt: Receipt,
+        running: asyncio.Semaphore,
+        groups: Groups,
+        intake: Intake[Command],
+    ) -> None:
         strange = next((name for name in (command.reply_to, command.step) if not is_name(name)), None)
         if strange is not None:  # it could neither be recorded nor answered, and would come again for ever
             intake.put_aside(command, f"{strange[:100]!r} can name neither a coordinator nor a step", receipt)
             return
-        self._tasks.spawn(
-            self._serve(command, receipt, running, Allowance.of(command)),
-            f"sagaflow {command.operation} {command.step}",
-        )
+        step, allowance = self._participant.steps.get(command.handler), Allowance.of(command)
+        if step is not None and groups.admits(order := Order(step, command, allowance), receipt):
+            groups.put(order, receipt)
+        else:
+            self._begin(command, receipt, running, allowance)
+
+    def _begin(
+        self, command: Command, receipt: Receipt, running: asyncio.Semaphore, allowance: Allowance
+    ) -> asyncio.Task[None]:
+        name = f"sagaflow {command.operation} {command.step}"
+        return self._tasks.spawn(self._serve(command, receipt, running, allowance), name)
 
     async def _serve(
         self, command: Command, receipt: Receipt, running: asyncio.Semaphore, allowance: Allowance
     ) -> None:
         async with running:
             reply = await self._reply_to(command, allowance)
+        self._answer(reply, command, receipt)
+
+    def _answer(self, reply: Reply, command: Command, receipt: Receipt) -> None:
         crash_point("worker.committed")
         self._outbox.put([_letter(reply, command)], [receipt])
 

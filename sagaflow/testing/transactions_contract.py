@@ -26,9 +26,11 @@ from sagaflow.definitions.limits import PAYLOAD_BYTES_MAX
 from sagaflow.definitions.ports import (
     BarrierKey,
     Entered,
+    Entry,
     Fenced,
     ParticipantTransaction,
     Recorded,
+    Settled,
     Transactions,
     Undo,
 )
@@ -87,7 +89,7 @@ class TransactionsContract(ABC, Generic[Tx]):
 
         async def never_end() -> None:
             async with transactions.begin() as transaction:
-                await transaction.enter_action(key, 1)
+                await enter_action(transaction, key, 1)
                 entered.set()
                 await asyncio.Event().wait()
 
@@ -106,10 +108,10 @@ class TransactionsContract(ABC, Generic[Tx]):
             asyncio.TaskGroup() as tasks,
             transactions.begin() as transaction,
         ):
-            assert await transaction.enter_action(key, 1) == Entered()
+            assert await enter_action(transaction, key, 1) == Entered()
             duplicate = tasks.create_task(act(transactions, key))
             await expect_waiting(duplicate)
-            await transaction.record(key, Operation.ACTION, DONE, refusal=False)
+            await record(transaction, key, Operation.ACTION, DONE, refusal=False)
         assert duplicate.result() == Recorded(DONE)
 
     async def test_a_duplicate_of_an_open_action_is_entered_if_that_is_rolled_back(
@@ -119,7 +121,7 @@ class TransactionsContract(ABC, Generic[Tx]):
         async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as tasks:
             with suppress(Abort):
                 async with transactions.begin() as transaction:
-                    await transaction.enter_action(key, 1)
+                    await enter_action(transaction, key, 1)
                     duplicate = tasks.create_task(act(transactions, key))
                     await expect_waiting(duplicate)
                     raise Abort
@@ -130,12 +132,12 @@ class TransactionsContract(ABC, Generic[Tx]):
     ) -> None:
         key = new_key()
         async with asyncio.timeout(DEADLINE_SECONDS), transactions.begin() as transaction:
-            await transaction.enter_action(key, 1)
+            await enter_action(transaction, key, 1)
             duplicate = asyncio.create_task(act(transactions, key))
             await expect_waiting(duplicate)
             duplicate.cancel()
             await asyncio.wait({duplicate})
-            await transaction.record(key, Operation.ACTION, DONE, refusal=False)
+            await record(transaction, key, Operation.ACTION, DONE, refusal=False)
         assert duplicate.cancelled()
         assert await act(transactions, key) == Recorded(DONE)
 
@@ -143,8 +145,8 @@ class TransactionsContract(ABC, Generic[Tx]):
         key = new_key()
         outcome = b'{"result":"' + b"x" * PAYLOAD_BYTES_MAX + b'"}'
         async with transactions.begin() as transaction:
-            await transaction.enter_action(key, 1)
-            await transaction.record(key, Operation.ACTION, outcome, refusal=False)
+            await enter_action(transaction, key, 1)
+            await record(transaction, key, Operation.ACTION, outcome, refusal=False)
         assert await act(transactions, key) == Recorded(outcome)
 
     async def test_what_was_entered_but_not_recorded_is_not_committed(self, transactions: Transactions[Tx]) -> None:
@@ -153,7 +155,7 @@ class TransactionsContract(ABC, Generic[Tx]):
         unrecorded = None
         try:
             async with transactions.begin() as transaction:
-                await transaction.enter_action(key, 1)
+                await enter_action(transaction, key, 1)
                 await self.add_row(transaction.tx, "lost")
         except RuntimeError as error:
             unrecorded = error
@@ -167,7 +169,7 @@ class TransactionsContract(ABC, Generic[Tx]):
         key = new_key()
         async with transactions.begin() as transaction:
             assert await is_recorded(transaction, key, b"1") is False, "it was not entered"
-            await transaction.enter_action(key, 1)
+            await enter_action(transaction, key, 1)
             assert [await is_recorded(transaction, key, outcome) for outcome in (b"2", b"3")] == [True, False]
         assert await act(transactions, key) == Recorded(b"2")
 
@@ -205,10 +207,10 @@ class TransactionsContract(ABC, Generic[Tx]):
             asyncio.TaskGroup() as tasks,
             transactions.begin() as transaction,
         ):
-            assert await transaction.enter_action(key, 1) == Entered()
+            assert await enter_action(transaction, key, 1) == Entered()
             undoing = tasks.create_task(undo(transactions, key))
             await expect_waiting(undoing)
-            await transaction.record(key, Operation.ACTION, DONE, refusal=False)
+            await record(transaction, key, Operation.ACTION, DONE, refusal=False)
         assert undoing.result() == Undo(DONE)
 
     async def test_an_undo_that_waited_for_an_action_fences_it_off_if_that_is_rolled_back(
@@ -218,7 +220,7 @@ class TransactionsContract(ABC, Generic[Tx]):
         async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as tasks:
             with suppress(Abort):
                 async with transactions.begin() as transaction:
-                    await transaction.enter_action(key, 1)
+                    await enter_action(transaction, key, 1)
                     undoing = tasks.create_task(undo(transactions, key))
                     await expect_waiting(undoing)
                     raise Abort
@@ -232,10 +234,10 @@ class TransactionsContract(ABC, Generic[Tx]):
             asyncio.TaskGroup() as tasks,
             transactions.begin() as transaction,
         ):
-            assert await transaction.enter_compensation(key, 1) == Undo(None)
+            assert await enter_compensation(transaction, key, 1) == Undo(None)
             acting = tasks.create_task(act(transactions, key))
             await expect_waiting(acting)
-            await transaction.record(key, Operation.COMPENSATION, UNDONE, refusal=False)
+            await record(transaction, key, Operation.COMPENSATION, UNDONE, refusal=False)
         assert acting.result() == Fenced()
 
     # Refusals and rounds.
@@ -308,9 +310,9 @@ class TransactionsContract(ABC, Generic[Tx]):
     async def test_business_rows_and_barrier_commit_together(self, transactions: Transactions[Tx]) -> None:
         key = new_key()
         async with transactions.begin() as transaction:
-            await transaction.enter_action(key, 1)
+            await enter_action(transaction, key, 1)
             await self.add_row(transaction.tx, "reserved")
-            await transaction.record(key, Operation.ACTION, DONE, refusal=False)
+            await record(transaction, key, Operation.ACTION, DONE, refusal=False)
         assert await act(transactions, key) == Recorded(DONE)
         assert await self._committed_rows(transactions) == ["reserved"]
 
@@ -318,10 +320,10 @@ class TransactionsContract(ABC, Generic[Tx]):
         key = new_key()
         with suppress(Abort):
             async with transactions.begin() as transaction:
-                await transaction.enter_action(key, 1)
+                await enter_action(transaction, key, 1)
                 await self.add_row(transaction.tx, "reserved")
                 assert await self.rows(transaction.tx) == ["reserved"]
-                await transaction.record(key, Operation.ACTION, DONE, refusal=False)
+                await record(transaction, key, Operation.ACTION, DONE, refusal=False)
                 raise Abort
         assert await self._committed_rows(transactions) == []
         assert await act(transactions, key) == Entered()
@@ -350,6 +352,119 @@ class TransactionsContract(ABC, Generic[Tx]):
                 for operation in order:
                     tasks.create_task(self._deliver(transactions, key, operation, lost=False))
             assert await self._effects(transactions, key) == 0, order
+
+    # Many at once.
+
+    async def test_many_actions_are_entered_at_once_and_each_is_met_by_itself(
+        self, transactions: Transactions[Tx]
+    ) -> None:
+        fresh, done, refused, fenced = keys = [new_key() for _ in range(4)]
+        await act(transactions, done)
+        await act(transactions, refused, refuse=True)
+        await undo(transactions, fenced)
+        for order in permutations(keys):
+            with suppress(Abort):
+                async with transactions.begin() as transaction:
+                    met = await transaction.enter_actions([Entry(key, 1) for key in order])
+                    assert dict(zip(order, met, strict=True)) == {
+                        fresh: Entered(),
+                        done: Recorded(DONE),
+                        refused: Recorded(REFUSED),
+                        fenced: Fenced(),
+                    }
+                    raise Abort
+
+    async def test_many_compensations_are_entered_at_once_and_each_is_met_by_itself(
+        self, transactions: Transactions[Tx]
+    ) -> None:
+        fresh, done, refused, undone = keys = [new_key() for _ in range(4)]
+        await act(transactions, done)
+        await act(transactions, refused, refuse=True)
+        await undo(transactions, undone)
+        for order in permutations(keys):
+            with suppress(Abort):
+                async with transactions.begin() as transaction:
+                    met = await transaction.enter_compensations([Entry(key, 1) for key in order])
+                    assert dict(zip(order, met, strict=True)) == {
+                        fresh: Undo(None),
+                        done: Undo(DONE),
+                        refused: Undo(REFUSED),
+                        undone: Recorded(UNDONE),
+                    }
+                    raise Abort
+        async with transactions.begin() as transaction:
+            await transaction.enter_compensations([Entry(fresh, 1), Entry(done, 1)])
+            await transaction.record([Settled(key, Operation.COMPENSATION, UNDONE) for key in (done, fresh)])
+        assert [await act(transactions, key, 2) for key in (fresh, done)] == [Fenced(), Recorded(DONE)]
+
+    async def test_each_of_many_is_entered_in_its_own_round(self, transactions: Transactions[Tx]) -> None:
+        first, second = [new_key() for _ in range(2)]
+        for key in (first, second):
+            await act(transactions, key, 1, refuse=True)
+        async with transactions.begin() as transaction:
+            met = await transaction.enter_actions([Entry(first, 1), Entry(second, 2)])
+            assert list(met) == [Recorded(REFUSED), Entered()]
+            await record(transaction, second, Operation.ACTION, DONE)
+        assert await act(transactions, second) == Recorded(DONE)
+
+    async def test_many_outcomes_are_recorded_at_once_each_its_own(self, transactions: Transactions[Tx]) -> None:
+        keys = [new_key() for _ in range(50)]
+        outcomes = {key: b"%d" % number for number, key in enumerate(keys)}
+        async with transactions.begin() as transaction:
+            assert list(await transaction.enter_actions([Entry(key, 1) for key in keys])) == [Entered()] * 50
+            await transaction.record([Settled(key, Operation.ACTION, outcomes[key]) for key in reversed(keys)])
+        assert [await act(transactions, key) for key in keys] == [Recorded(outcomes[key]) for key in keys]
+
+    async def test_of_many_a_refusal_alone_is_forgotten_in_a_later_round(self, transactions: Transactions[Tx]) -> None:
+        done, refused = new_key(), new_key()
+        async with transactions.begin() as transaction:
+            await transaction.enter_actions([Entry(done, 1), Entry(refused, 1)])
+            await transaction.record(
+                [Settled(refused, Operation.ACTION, REFUSED, refusal=True), Settled(done, Operation.ACTION, DONE)]
+            )
+        assert [await act(transactions, key, 2) for key in (done, refused)] == [Recorded(DONE), Entered()]
+
+    async def test_of_many_each_needs_an_outcome(self, transactions: Transactions[Tx]) -> None:
+        keys = [new_key(), new_key()]
+        unrecorded = None
+        try:
+            async with transactions.begin() as transaction:
+                await transaction.enter_actions([Entry(key, 1) for key in keys])
+                await record(transaction, keys[0], Operation.ACTION, DONE)
+        except RuntimeError as error:
+            unrecorded = error
+        assert unrecorded is not None
+        assert [await act(transactions, key) for key in keys] == [Entered()] * 2
+
+    async def test_the_same_step_is_not_entered_twice_in_one_call(self, transactions: Transactions[Tx]) -> None:
+        entries = [Entry(new_key(), 1)] * 2
+        for enter in ("enter_actions", "enter_compensations"):
+            refused = None
+            try:
+                async with transactions.begin() as transaction:
+                    await getattr(transaction, enter)(entries)
+            except ValueError as error:
+                refused = error
+            assert refused is not None, enter
+
+    async def test_nothing_is_entered_and_nothing_recorded(self, transactions: Transactions[Tx]) -> None:
+        async with transactions.begin() as transaction:
+            assert list(await transaction.enter_actions([])) == []
+            assert list(await transaction.enter_compensations([])) == []
+            await transaction.record([])
+
+    async def test_many_that_meet_in_any_order_do_not_deadlock(self, transactions: Transactions[Tx]) -> None:
+        """Actions and compensations of the same steps, by four transactions at a time, each in another order."""
+        for _ in range(10):
+            keys = [new_key() for _ in range(40)]
+            orders = [keys, keys[::-1], keys[20:] + keys[:20], keys[::-2] + keys[-2::-2]]
+            async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as tasks:
+                for number, order in enumerate(orders):
+                    operation = Operation.COMPENSATION if number % 2 else Operation.ACTION
+                    tasks.create_task(self._deliver_all(transactions, order, operation))
+            effects = Counter(await self._committed_rows(transactions))
+            for key in keys:
+                assert effects[f"do {key.saga_id}"] == effects[f"undo {key.saga_id}"] <= 1
 
     # Messages that could not be dealt with.
 
@@ -380,15 +495,34 @@ class TransactionsContract(ABC, Generic[Tx]):
 
     async def _carry_out(self, transaction: ParticipantTransaction[Tx], key: BarrierKey, operation: Operation) -> None:
         if operation is Operation.ACTION:
-            if await transaction.enter_action(key, 1) == Entered():
+            if await enter_action(transaction, key, 1) == Entered():
                 await self.add_row(transaction.tx, f"do {key.saga_id}")
-                await transaction.record(key, operation, DONE, refusal=False)
+                await record(transaction, key, operation, DONE, refusal=False)
             return
-        entered = await transaction.enter_compensation(key, 1)
+        entered = await enter_compensation(transaction, key, 1)
         if isinstance(entered, Undo):
             if entered.action is not None:
                 await self.add_row(transaction.tx, f"undo {key.saga_id}")
-            await transaction.record(key, operation, UNDONE, refusal=False)
+            await record(transaction, key, operation, UNDONE, refusal=False)
+
+    async def _deliver_all(
+        self, transactions: Transactions[Tx], keys: Sequence[BarrierKey], operation: Operation
+    ) -> None:
+        """What a worker does with a group of commands."""
+        entries = [Entry(key, 1) for key in keys]
+        async with transactions.begin() as transaction:
+            if operation is Operation.ACTION:
+                met: Sequence[object] = await transaction.enter_actions(entries)
+                to_do = [key for key, how in zip(keys, met, strict=True) if how == Entered()]
+                done = [f"do {key.saga_id}" for key in to_do]
+            else:
+                met = await transaction.enter_compensations(entries)
+                to_do = [key for key, how in zip(keys, met, strict=True) if isinstance(how, Undo)]
+                done = [f"undo {key.saga_id}" for key, how in zip(keys, met, strict=True) if how == Undo(DONE)]
+            for row in done:
+                await self.add_row(transaction.tx, row)
+            outcome = DONE if operation is Operation.ACTION else UNDONE
+            await transaction.record([Settled(key, operation, outcome) for key in to_do])
 
     async def _effects(self, transactions: Transactions[Tx], key: BarrierKey) -> int:
         """How often the effect is there: how often it was done, less how often it was undone."""
@@ -405,16 +539,39 @@ def new_key() -> BarrierKey:
     return BarrierKey(uuid4(), "reserve")
 
 
+async def enter_action(
+    transaction: ParticipantTransaction[Tx], key: BarrierKey, round_: int = 1
+) -> Entered | Recorded | Fenced:
+    """Enter one action."""
+    (entered,) = await transaction.enter_actions([Entry(key, round_)])
+    return entered
+
+
+async def enter_compensation(
+    transaction: ParticipantTransaction[Tx], key: BarrierKey, round_: int = 1
+) -> Undo | Recorded:
+    """Enter one compensation."""
+    (entered,) = await transaction.enter_compensations([Entry(key, round_)])
+    return entered
+
+
+async def record(
+    transaction: ParticipantTransaction[Tx], key: BarrierKey, operation: str, outcome: bytes, *, refusal: bool = False
+) -> None:
+    """Record the outcome of one operation."""
+    await transaction.record([Settled(key, Operation(operation), outcome, refusal)])
+
+
 async def act(
     transactions: Transactions[Tx], key: BarrierKey, round_: int = 1, *, refuse: bool = False, abort: bool = False
 ) -> Entered | Recorded | Fenced:
     """Deliver an action, which succeeds if it is entered; returns how the barrier met it."""
     with suppress(Abort):
         async with transactions.begin() as transaction:
-            entered = await transaction.enter_action(key, round_)
+            entered = await enter_action(transaction, key, round_)
             if isinstance(entered, Entered):
                 outcome = REFUSED if refuse else DONE
-                await transaction.record(key, Operation.ACTION, outcome, refusal=refuse)
+                await record(transaction, key, Operation.ACTION, outcome, refusal=refuse)
             if abort:
                 raise Abort
     return entered
@@ -426,10 +583,10 @@ async def undo(
     """Deliver a compensation, which succeeds if it is entered; returns how the barrier met it."""
     with suppress(Abort):
         async with transactions.begin() as transaction:
-            entered = await transaction.enter_compensation(key, round_)
+            entered = await enter_compensation(transaction, key, round_)
             if isinstance(entered, Undo):
                 outcome = REFUSED if refuse else UNDONE
-                await transaction.record(key, Operation.COMPENSATION, outcome, refusal=refuse)
+                await record(transaction, key, Operation.COMPENSATION, outcome, refusal=refuse)
             if abort:
                 raise Abort
     return entered
@@ -438,7 +595,7 @@ async def undo(
 async def is_recorded(transaction: ParticipantTransaction[Tx], key: BarrierKey, outcome: bytes) -> bool:
     """Record the outcome of an action; returns whether that was allowed."""
     try:
-        await transaction.record(key, Operation.ACTION, outcome, refusal=False)
+        await record(transaction, key, Operation.ACTION, outcome, refusal=False)
     except RuntimeError:
         return False
     return True

@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 from sagaflow.adapters.sqlite import SqliteDatabase, SqliteStore, SqliteTransactions
 from sagaflow.definitions.ports import BarrierKey
 from sagaflow.errors import Unavailable
+from sagaflow.testing.transactions_contract import enter_action, record
 from tests.adapters.sqlite_sagas import new_saga
 
 KEY = BarrierKey(UUID(int=7), "reserve")
@@ -38,9 +39,9 @@ async def holding(path: str) -> None:
     """Hold a transaction open, with an action entered and a business row written; commit when told to."""
     async with SqliteTransactions(path) as transactions:
         async with transactions.begin() as transaction:
-            await transaction.enter_action(KEY, 1)
+            await enter_action(transaction, KEY, 1)
             await transaction.tx.execute("INSERT INTO business VALUES ('held')")
-            await transaction.record(KEY, "action", b"held", refusal=False)
+            await record(transaction, KEY, "action", b"held", refusal=False)
             say("holding")
             sys.stdin.readline()
         say("committed")

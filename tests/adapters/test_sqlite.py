@@ -21,6 +21,7 @@ from sagaflow.definitions.ports import BarrierKey, Entered, Recorded, SagaStore,
 from sagaflow.definitions.records import Payload, PayloadKind, SagaFilter
 from sagaflow.errors import SchemaError, Unavailable
 from sagaflow.testing.store_contract import DONE, happens, save, started
+from sagaflow.testing.transactions_contract import enter_action, record
 from tests.adapters.sqlite_sagas import new_saga
 
 DEADLINE_SECONDS = 20.0
@@ -229,9 +230,9 @@ async def test_in_one_process_nobody_finds_the_file_locked(path: Path, tmp_path:
 
 async def enter(transactions: SqliteTransactions, key: BarrierKey) -> Entered | object:
     async with transactions.begin() as transaction:
-        entered = await transaction.enter_action(key, 1)
+        entered = await enter_action(transaction, key, 1)
         if isinstance(entered, Entered):
-            await transaction.record(key, "action", b"1", refusal=False)
+            await record(transaction, key, "action", b"1", refusal=False)
         return entered
 
 

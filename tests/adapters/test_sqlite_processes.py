@@ -16,6 +16,7 @@ import pytest
 from sagaflow.adapters.sqlite import SqliteDatabase, SqliteStore, SqliteTransactions
 from sagaflow.definitions.ports import Entered, Recorded
 from sagaflow.errors import Unavailable
+from sagaflow.testing.transactions_contract import enter_action, record
 from tests.adapters.sqlite_child import INCREMENTS, KEY
 
 ROOT = Path(__file__).parents[2]
@@ -101,8 +102,8 @@ async def test_a_transaction_whose_process_is_killed_leaves_no_barrier_and_no_bu
         assert await other.line() == "holding"
         await other.kill()
     async with SqliteTransactions(path) as transactions, transactions.begin() as transaction:
-        assert await transaction.enter_action(KEY, 1) == Entered()
-        await transaction.record(KEY, "action", b"again", refusal=False)
+        assert await enter_action(transaction, KEY, 1) == Entered()
+        await record(transaction, KEY, "action", b"again", refusal=False)
         assert await transaction.tx.fetch("SELECT * FROM business") == []
 
 
@@ -111,7 +112,7 @@ async def test_a_duplicate_in_another_process_waits_for_the_open_action_while_th
 ) -> None:
     async def duplicate() -> object:
         async with transactions.begin() as transaction:
-            return await transaction.enter_action(KEY, 1)
+            return await enter_action(transaction, KEY, 1)
 
     async with SqliteTransactions(path, busy_seconds=DEADLINE_SECONDS) as transactions, child("holding", path) as other:
         assert await other.line() == "holding"
@@ -140,7 +141,7 @@ async def test_who_waits_for_another_process_can_be_cancelled(path: Path) -> Non
             other.go_on()
             await asyncio.wait({waiting})
             async with transactions.begin() as transaction:
-                assert await transaction.enter_action(KEY, 1) == Recorded(b"held")
+                assert await enter_action(transaction, KEY, 1) == Recorded(b"held")
         assert waiting.cancelled()
 
 
@@ -154,7 +155,7 @@ async def test_a_file_that_another_process_keeps_locked_is_unavailable_after_the
         other.go_on()
         assert await other.line() == "committed"
         async with transactions.begin() as transaction:
-            assert await transaction.enter_action(KEY, 1) == Recorded(b"held")
+            assert await enter_action(transaction, KEY, 1) == Recorded(b"held")
 
 
 async def test_a_file_can_be_opened_and_read_while_another_process_writes(path: Path) -> None:

@@ -10,12 +10,14 @@ from tests.mutations.mutation import Mutation
 MACHINE: Final = "sagaflow/core/machine.py"
 BARRIER: Final = "sagaflow/runners/barrier.py"
 WORKER: Final = "sagaflow/runners/worker.py"
+GROUPS: Final = "sagaflow/runners/groups.py"
 ENGINE: Final = "sagaflow/runners/engine.py"
 COORDINATOR: Final = "sagaflow/runners/coordinator.py"
 
 BY_LIVES: Final = ("tests/core/test_machine.py", "tests/cases/test_machine.py")
 BY_CASES: Final = ("tests/cases/test_servers.py", "-k", "embedded")
 BY_SAGAS: Final = ("tests/runners/test_sagas.py", "tests/runners/test_hardships.py", "-k", "embedded")
+BY_GROUPS: Final = ("tests/runners/test_groups.py", "-k", "embedded")
 BY_RECOVERY: Final = ("tests/runners/test_recovery.py", "tests/runners/test_hardships.py", "-k", "embedded")
 
 MUTATIONS: Final[Sequence[Mutation]] = (
@@ -131,16 +133,16 @@ MUTATIONS: Final[Sequence[Mutation]] = (
     Mutation(
         "forget the fence",
         BARRIER,
-        "                case Fenced():\n                    return FENCED\n"
-        "                case Entered():\n                    allowance.check()\n",
-        "                case Fenced() | Entered():\n                    allowance.check()\n",
+        "                case Fenced():\n                    verdicts.append(FENCED)\n"
+        "                case Entered() | Undo():\n",
+        "                case Fenced() | Entered() | Undo():\n",
         BY_CASES,
     ),
     Mutation(
         "undo what never happened",
         BARRIER,
-        "if step.undo is None or nothing_to_undo or never_committed:",
-        "if step.undo is None:",
+        "return step.undo is None or refused or never_committed",
+        "return step.undo is None",
         BY_CASES,
     ),
     Mutation(
@@ -177,6 +179,34 @@ MUTATIONS: Final[Sequence[Mutation]] = (
         "        self._outbox.put([_letter(reply, command)], [receipt])",
         "        receipt.done()\n        self._outbox.put([_letter(reply, command)])",
         ("tests/runners/test_acknowledging.py", "-k", "embedded"),
+    ),
+    Mutation(
+        "let a group share a fate",
+        GROUPS,
+        "        for order, receipt in group:\n            self._alone(order, receipt)\n",
+        "        for order, receipt in group:\n            self._answer(order, Verdict('failed'), receipt)\n",
+        BY_GROUPS,
+    ),
+    Mutation(
+        "group what is slow",
+        "sagaflow/runners/pace.py",
+        "return not self._alone and self.seconds <= QUICK_SECONDS",
+        "return not self._alone",
+        BY_GROUPS,
+    ),
+    Mutation(
+        "let what has killed share a group",
+        GROUPS,
+        "            and not receipt.again\n",
+        "",
+        BY_GROUPS,
+    ),
+    Mutation(
+        "commit what a group has done by the time it is stale",
+        BARRIER,
+        "            if not order.step.external:  # a call that was made cannot be rolled back\n",
+        "            if False:\n",
+        ("tests/runners/test_stale.py", "-k", "embedded"),
     ),
     Mutation(
         "let a body that came back share a fate",

@@ -27,6 +27,7 @@ from sagaflow.definitions.messages import Command, ReplyOutcome
 from sagaflow.definitions.ports import BarrierKey, SagaStore, Transactions
 from sagaflow.runners.allowance import HANDLER_SECONDS_MAX, Allowance, Stale
 from sagaflow.runners.barrier import Barrier
+from sagaflow.testing.transactions_contract import enter_action, record
 from tests.runners.world import (
     DEADLINE_SECONDS,
     SOON,
@@ -259,9 +260,9 @@ async def test_an_action_that_waits_for_a_lock_for_too_long_is_refused(world: Wo
     transactions, others = await world.transactions(), await world.transactions()
     worker = world.serving(airline.participant(), transactions)
     async with others.begin() as other:
-        await other.enter_action(BarrierKey(asked.saga_id, asked.step), 1)
+        await enter_action(other, BarrierKey(asked.saga_id, asked.step), 1)
         reply = await asyncio.create_task(worker._reply_to(asked, Allowance(BRIEF_SECONDS, expires=True)))
-        await other.record(BarrierKey(asked.saga_id, asked.step), "action", b'{"outcome": "succeeded"}', refusal=False)
+        await record(other, BarrierKey(asked.saga_id, asked.step), "action", b'{"outcome": "succeeded"}', refusal=False)
     assert reply.error is not None
     assert (reply.outcome, reply.error.type, reply.retry_after_seconds) == (ReplyOutcome.FAILED, "Stale", 0.0)
     assert airline.attempts == []

@@ -1,40 +1,57 @@
 -- Every statement of a participant's transactions. The tables are explained in
 -- migrations/participant/0001_tables.sql.
 
--- name: enter_action
--- Waits for another transaction that has entered the same. A refusal of an earlier round is forgotten.
+-- name: enter_actions
+-- Waits for other transactions that have entered the same. A refusal of an earlier round is forgotten.
 -- The update happens even when it changes nothing: only so is a row that was committed meanwhile returned.
+-- The rows are written in the order of their keys here and below, so that two that enter the same do not deadlock.
 INSERT INTO sagaflow_participant.barrier AS barrier (saga_id, step, operation, round)
-VALUES ($1, $2, 'action', $3)
+SELECT saga_id, step, 'action', round
+FROM unnest($1::uuid[], $2::text[], $3::integer[]) AS entry (saga_id, step, round)
+ORDER BY saga_id, step
 ON CONFLICT (saga_id, step, operation) DO UPDATE
 SET round = greatest(barrier.round, excluded.round),
     outcome = CASE WHEN barrier.refusal AND barrier.round < excluded.round THEN NULL ELSE barrier.outcome END,
     refusal = barrier.refusal AND barrier.round >= excluded.round
-RETURNING outcome, fenced;
+RETURNING saga_id, step, outcome, fenced, pg_current_xact_id()::text AS transaction;
 
--- name: enter_compensation
--- Fence the action off, waiting for a transaction that has entered it; then enter the compensation likewise.
+-- name: enter_compensations
+-- Fence the actions off, waiting for transactions that have entered them; then enter the compensations likewise.
 WITH action AS (
     INSERT INTO sagaflow_participant.barrier AS barrier (saga_id, step, operation, round, fenced)
-    VALUES ($1, $2, 'action', $3, true)
+    SELECT saga_id, step, 'action', round, true
+    FROM unnest($1::uuid[], $2::text[], $3::integer[]) AS entry (saga_id, step, round)
+    ORDER BY saga_id, step
     ON CONFLICT (saga_id, step, operation) DO UPDATE SET fenced = true
-    RETURNING outcome
+    RETURNING saga_id, step, outcome
 ), compensation AS (
     INSERT INTO sagaflow_participant.barrier AS barrier (saga_id, step, operation, round)
-    SELECT $1, $2, 'compensation', $3 FROM action
+    SELECT action.saga_id, action.step, 'compensation', entry.round
+    FROM action JOIN unnest($1::uuid[], $2::text[], $3::integer[]) AS entry (saga_id, step, round)
+        USING (saga_id, step)
+    ORDER BY saga_id, step
     ON CONFLICT (saga_id, step, operation) DO UPDATE
     SET round = greatest(barrier.round, excluded.round),
         outcome = CASE WHEN barrier.refusal AND barrier.round < excluded.round THEN NULL ELSE barrier.outcome END,
         refusal = barrier.refusal AND barrier.round >= excluded.round
-    RETURNING outcome
+    RETURNING saga_id, step, outcome
 )
-SELECT action.outcome AS action, compensation.outcome AS compensation FROM action, compensation;
+SELECT saga_id, step, action.outcome AS action, compensation.outcome AS compensation,
+    pg_current_xact_id()::text AS transaction
+FROM action JOIN compensation USING (saga_id, step);
 
 -- name: record
--- Settle an operation that was entered. Returns nothing if it was not, or is settled.
-UPDATE sagaflow_participant.barrier
-SET outcome = $4, refusal = $5, at = clock_timestamp()
-WHERE saga_id = $1 AND step = $2 AND operation = $3 AND outcome IS NULL
+-- Settle operations that were entered. Nothing is, if this is not the transaction that has entered them; none that
+-- is settled already is returned. The rows are there and are updated: as an upsert, since that finds each by the
+-- key, where a plan for UPDATE ... FROM that was made while the table was small would read all of it later.
+INSERT INTO sagaflow_participant.barrier AS barrier (saga_id, step, operation, round, outcome, refusal)
+SELECT saga_id, step, operation, 1, outcome, refusal
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::boolean[])
+    AS settled (saga_id, step, operation, outcome, refusal)
+WHERE pg_current_xact_id()::text = $6
+ON CONFLICT (saga_id, step, operation) DO UPDATE
+SET outcome = excluded.outcome, refusal = excluded.refusal, at = clock_timestamp()
+WHERE barrier.outcome IS NULL
 RETURNING 1;
 
 -- name: put_aside

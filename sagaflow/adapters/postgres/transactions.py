@@ -10,12 +10,12 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from sagaflow.adapters.postgres import migrations
-from sagaflow.adapters.postgres.database import Database
+from sagaflow.adapters.postgres.database import Database, columns
 from sagaflow.adapters.postgres.migrations import Line
 from sagaflow.adapters.postgres.pool import open_pool
 from sagaflow.core.plan import Operation
 from sagaflow.definitions.named_queries import load
-from sagaflow.definitions.ports import BarrierKey, Entered, Fenced, Recorded, Undo
+from sagaflow.definitions.ports import BarrierKey, Entered, Entry, Fenced, Recorded, Settled, Undo, expect_distinct
 from sagaflow.definitions.records import PutAside
 
 _SQL: Final = load(__package__, "participant_queries.sql")
@@ -92,15 +92,63 @@ class AsyncpgTransaction:
         self._database = database
         self._connection = connection
         self._unrecorded: set[tuple[BarrierKey, Operation]] = set()
+        self._id = ""
+        """Which transaction it is, as the server calls it; empty until something was entered."""
 
     @property
     def tx(self) -> asyncpg.Connection:
         """What handlers are given: a connection with this transaction open."""
         return cast(asyncpg.Connection, self._connection)
 
-    async def enter_action(self, key: BarrierKey, round_: int) -> Entered | Recorded | Fenced:
-        """Enter the barrier for an action."""
-        (row,) = await self._fetch("enter_action", key.saga_id, key.step, round_)
+    async def enter_actions(self, entries: Sequence[Entry]) -> Sequence[Entered | Recorded | Fenced]:
+        """Enter the barrier for actions."""
+        rows = await self._enter("enter_actions", entries)
+        return [self._action_of(entry.key, row) for entry, row in zip(entries, rows, strict=True)]
+
+    async def enter_compensations(self, entries: Sequence[Entry]) -> Sequence[Undo | Recorded]:
+        """Enter the barrier for compensations, and fence their actions off."""
+        rows = await self._enter("enter_compensations", entries)
+        return [self._compensation_of(entry.key, row) for entry, row in zip(entries, rows, strict=True)]
+
+    async def record(self, settled: Sequence[Settled]) -> None:
+        """Keep the outcomes of operations that were entered.
+
+        Raises:
+            RuntimeError: one was not entered in this transaction, or is recorded already; or a handler has
+                ended the transaction, or went on after a statement of it had failed.
+        """
+        self._expect_unrecorded(settled)
+        if not settled:
+            return
+        names = ", ".join(dict.fromkeys(one.key.step for one in settled))
+        rows = [(one.key.saga_id, one.key.step, one.operation, one.outcome, one.refusal) for one in settled]
+        try:
+            recorded = await self._fetch("record", *columns(rows, 5), self._id) if self._is_open else ()
+        except asyncpg.InFailedSQLTransactionError as error:
+            raise RuntimeError(
+                f"{names}: the handler went on after a statement had failed, which has undone its transaction; "
+                "let the error pass, or put the statement into a transaction() of its own"
+            ) from error
+        if len(recorded) != len(settled):
+            raise RuntimeError(f"{names}: the handler ended the transaction of its step; leave that to sagaflow")
+        self._unrecorded.difference_update((one.key, one.operation) for one in settled)
+
+    @property
+    def _is_open(self) -> bool:
+        return self._connection.is_in_transaction()
+
+    async def _enter(self, query: str, entries: Sequence[Entry]) -> Sequence[asyncpg.Record]:
+        """One row for each entry, in their order."""
+        expect_distinct(entries)
+        if not entries:
+            return ()
+        asked = [(entry.key.saga_id, entry.key.step, entry.round) for entry in entries]
+        rows = {(row["saga_id"], row["step"]): row for row in await self._fetch(query, *columns(asked, 3))}
+        found = [rows[entry.key.saga_id, entry.key.step] for entry in entries]
+        self._id = found[0]["transaction"]
+        return found
+
+    def _action_of(self, key: BarrierKey, row: asyncpg.Record) -> Entered | Recorded | Fenced:
         if row["outcome"] is not None:
             return Recorded(row["outcome"])
         if row["fenced"]:
@@ -108,36 +156,18 @@ class AsyncpgTransaction:
         self._unrecorded.add((key, Operation.ACTION))
         return Entered()
 
-    async def enter_compensation(self, key: BarrierKey, round_: int) -> Undo | Recorded:
-        """Enter the barrier for a compensation, and fence the action off."""
-        (row,) = await self._fetch("enter_compensation", key.saga_id, key.step, round_)
+    def _compensation_of(self, key: BarrierKey, row: asyncpg.Record) -> Undo | Recorded:
         if row["compensation"] is not None:
             return Recorded(row["compensation"])
         self._unrecorded.add((key, Operation.COMPENSATION))
         return Undo(row["action"])
 
-    async def record(self, key: BarrierKey, operation: str, outcome: bytes, *, refusal: bool) -> None:
-        """Keep the outcome of the operation that was entered.
-
-        Raises:
-            RuntimeError: it was not entered in this transaction, or is recorded already; or the handler has
-                ended the transaction, or went on after a statement of it had failed.
-        """
-        entered = (key, Operation(operation))
-        if entered not in self._unrecorded:
-            raise RuntimeError(f"the {operation} of {key} was not entered in this transaction, or is recorded already")
-        try:
-            recorded = self._connection.is_in_transaction() and await self._fetch(
-                "record", key.saga_id, key.step, operation, outcome, refusal
-            )
-        except asyncpg.InFailedSQLTransactionError as error:
-            raise RuntimeError(
-                f"{key.step}: the handler went on after a statement had failed, which has undone its transaction; "
-                "let the error pass, or put the statement into a transaction() of its own"
-            ) from error
-        if not recorded:
-            raise RuntimeError(f"{key.step}: the handler ended the transaction of its step; leave that to sagaflow")
-        self._unrecorded.discard(entered)
+    def _expect_unrecorded(self, settled: Sequence[Settled]) -> None:
+        for one in settled:
+            if (one.key, one.operation) not in self._unrecorded:
+                raise RuntimeError(
+                    f"the {one.operation} of {one.key} was not entered in this transaction, or is recorded already"
+                )
 
     def expect_all_recorded(self) -> None:
         """Raises `RuntimeError` if an operation was entered that has no outcome to tell to duplicates."""

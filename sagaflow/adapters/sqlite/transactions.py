@@ -14,7 +14,7 @@ from sagaflow.adapters.sqlite.schema import PARTICIPANT
 from sagaflow.adapters.sqlite.times import Clock, to_text, utc_now
 from sagaflow.core.plan import Operation
 from sagaflow.definitions.named_queries import load
-from sagaflow.definitions.ports import BarrierKey, Entered, Fenced, Recorded, Undo
+from sagaflow.definitions.ports import BarrierKey, Entered, Entry, Fenced, Recorded, Settled, Undo, expect_distinct
 from sagaflow.definitions.records import PutAside
 
 _SQL: Final = load(__package__, "participant_queries.sql")
@@ -99,51 +99,77 @@ class SqliteParticipantTransaction:
         """What handlers are given."""
         return self._connection
 
-    async def enter_action(self, key: BarrierKey, round_: int) -> Entered | Recorded | Fenced:
-        """Enter the barrier for an action."""
-        settled = await self._settled(key)
-        outcome = _outcome(settled.get(Operation.ACTION), round_)
-        if outcome is not None:
-            return Recorded(outcome)
-        if Operation.COMPENSATION in settled:
-            return Fenced()
-        await self._enter(key, Operation.ACTION, round_)
-        return Entered()
+    async def enter_actions(self, entries: Sequence[Entry]) -> Sequence[Entered | Recorded | Fenced]:
+        """Enter the barrier for actions."""
+        expect_distinct(entries)
+        now = to_text(self._clock())
+        entered = await self._connection.call(lambda db: [_enter_action(db, entry, now) for entry in entries])
+        self._expect_outcomes(entries, entered, Operation.ACTION)
+        return entered
 
-    async def enter_compensation(self, key: BarrierKey, round_: int) -> Undo | Recorded:
-        """Enter the barrier for a compensation, and fence the action off."""
-        settled = await self._settled(key)
-        outcome = _outcome(settled.get(Operation.COMPENSATION), round_)
-        if outcome is not None:
-            return Recorded(outcome)
-        await self._enter(key, Operation.COMPENSATION, round_)
-        action = settled.get(Operation.ACTION)
-        return Undo(None if action is None else action["outcome"])
+    async def enter_compensations(self, entries: Sequence[Entry]) -> Sequence[Undo | Recorded]:
+        """Enter the barrier for compensations, and fence their actions off."""
+        expect_distinct(entries)
+        now = to_text(self._clock())
+        entered = await self._connection.call(lambda db: [_enter_compensation(db, entry, now) for entry in entries])
+        self._expect_outcomes(entries, entered, Operation.COMPENSATION)
+        return entered
 
-    async def record(self, key: BarrierKey, operation: str, outcome: bytes, *, refusal: bool) -> None:
-        """Keep the outcome of the operation that was entered.
+    async def record(self, settled: Sequence[Settled]) -> None:
+        """Keep the outcomes of operations that were entered.
 
         Raises:
-            RuntimeError: it was not entered in this transaction, or is recorded already.
+            RuntimeError: one was not entered in this transaction, or is recorded already.
         """
-        entered = (key, Operation(operation))
-        if entered not in self._unrecorded:
-            raise RuntimeError(f"the {operation} of {key} was not entered in this transaction, or is recorded already")
-        await self._connection.execute(_SQL["record"], refusal, outcome, str(key.saga_id), key.step, operation)
-        self._unrecorded.discard(entered)
+        for one in settled:
+            if (one.key, one.operation) not in self._unrecorded:
+                raise RuntimeError(
+                    f"the {one.operation} of {one.key} was not entered in this transaction, or is recorded already"
+                )
+        await self._connection.executemany(
+            _SQL["record"],
+            [(one.refusal, one.outcome, str(one.key.saga_id), one.key.step, one.operation.value) for one in settled],
+        )
+        self._unrecorded.difference_update((one.key, one.operation) for one in settled)
 
-    async def _settled(self, key: BarrierKey) -> Mapping[str, sqlite3.Row]:
-        rows = await self._connection.fetch(_SQL["settled"], str(key.saga_id), key.step)
-        return {row["operation"]: row for row in rows}
-
-    async def _enter(self, key: BarrierKey, operation: Operation, round_: int) -> None:
-        now = to_text(self._clock())
-        await self._connection.execute(_SQL["enter"], str(key.saga_id), key.step, operation.value, round_, now)
-        self._unrecorded.add((key, operation))
+    def _expect_outcomes(self, entries: Sequence[Entry], entered: Sequence[object], operation: Operation) -> None:
+        for entry, how in zip(entries, entered, strict=True):
+            if isinstance(how, (Entered, Undo)):
+                self._unrecorded.add((entry.key, operation))
 
     def _expect_all_recorded(self) -> None:
         if self._unrecorded:
             raise RuntimeError(f"entered, but without an outcome to tell to duplicates: {self._unrecorded}")
+
+
+def _enter_action(db: sqlite3.Connection, entry: Entry, now: str) -> Entered | Recorded | Fenced:
+    settled = _settled(db, entry.key)
+    outcome = _outcome(settled.get(Operation.ACTION), entry.round)
+    if outcome is not None:
+        return Recorded(outcome)
+    if Operation.COMPENSATION in settled:
+        return Fenced()
+    _enter(db, entry, Operation.ACTION, now)
+    return Entered()
+
+
+def _enter_compensation(db: sqlite3.Connection, entry: Entry, now: str) -> Undo | Recorded:
+    settled = _settled(db, entry.key)
+    outcome = _outcome(settled.get(Operation.COMPENSATION), entry.round)
+    if outcome is not None:
+        return Recorded(outcome)
+    _enter(db, entry, Operation.COMPENSATION, now)
+    action = settled.get(Operation.ACTION)
+    return Undo(None if action is None else action["outcome"])
+
+
+def _settled(db: sqlite3.Connection, key: BarrierKey) -> Mapping[str, sqlite3.Row]:
+    rows = db.execute(_SQL["settled"], (str(key.saga_id), key.step))
+    return {row["operation"]: row for row in rows}
+
+
+def _enter(db: sqlite3.Connection, entry: Entry, operation: Operation, now: str) -> None:
+    db.execute(_SQL["enter"], (str(entry.key.saga_id), entry.key.step, operation.value, entry.round, now))
 
 
 def _outcome(row: sqlite3.Row | None, round_: int) -> bytes | None:

@@ -9,7 +9,16 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 from sagaflow.core.plan import Operation
-from sagaflow.definitions.ports import BarrierKey, Entered, Fenced, Recorded, Undo
+from sagaflow.definitions.ports import (
+    BarrierKey,
+    Entered,
+    Entry,
+    Fenced,
+    Recorded,
+    Settled,
+    Undo,
+    expect_distinct,
+)
 from sagaflow.definitions.records import PutAside
 from sagaflow.errors import Unavailable
 from sagaflow.testing.simulation.locks import Locks
@@ -176,45 +185,46 @@ class SimulatedParticipantTransaction(Generic[Tx]):
         assert self._tx is not None, "it has begun"
         return self._tx
 
-    async def enter_action(self, key: BarrierKey, round_: int) -> Entered | Recorded | Fenced:
-        """Enter the barrier for an action."""
-        await self._lock(key)
+    async def enter_actions(self, entries: Sequence[Entry]) -> Sequence[Entered | Recorded | Fenced]:
+        """Enter the barrier for actions."""
 
-        def enter() -> Entered | Recorded | Fenced:
-            recorded = self._recorded(key, Operation.ACTION, round_)
+        def enter(entry: Entry) -> Entered | Recorded | Fenced:
+            recorded = self._recorded(entry.key, Operation.ACTION, entry.round)
             if recorded is not None:
                 return Recorded(recorded)
-            if self._of(key, Operation.COMPENSATION) is not None:
+            if self._of(entry.key, Operation.COMPENSATION) is not None:
                 return Fenced()
-            self._entered[key, Operation.ACTION] = round_
+            self._entered[entry.key, Operation.ACTION] = entry.round
             return Entered()
 
-        return await self._enter(key, Operation.ACTION, enter)
+        return await self._enter(entries, Operation.ACTION, enter)
 
-    async def enter_compensation(self, key: BarrierKey, round_: int) -> Undo | Recorded:
-        """Enter the barrier for a compensation, and fence the action off."""
-        await self._lock(key)
+    async def enter_compensations(self, entries: Sequence[Entry]) -> Sequence[Undo | Recorded]:
+        """Enter the barrier for compensations, and fence the actions off."""
 
-        def enter() -> Undo | Recorded:
-            recorded = self._recorded(key, Operation.COMPENSATION, round_)
+        def enter(entry: Entry) -> Undo | Recorded:
+            recorded = self._recorded(entry.key, Operation.COMPENSATION, entry.round)
             if recorded is not None:
                 return Recorded(recorded)
-            self._entered[key, Operation.COMPENSATION] = round_
-            action = self._of(key, Operation.ACTION)
+            self._entered[entry.key, Operation.COMPENSATION] = entry.round
+            action = self._of(entry.key, Operation.ACTION)
             return Undo(None if action is None else action.outcome)
 
-        return await self._enter(key, Operation.COMPENSATION, enter)
+        return await self._enter(entries, Operation.COMPENSATION, enter)
 
-    async def record(self, key: BarrierKey, operation: str, outcome: bytes, *, refusal: bool) -> None:
-        """Keep the outcome of the operation that was entered.
+    async def record(self, settled: Sequence[Settled]) -> None:
+        """Keep the outcomes of operations that were entered.
 
         Raises:
-            RuntimeError: it was not entered in this transaction, or is recorded already.
+            RuntimeError: one was not entered in this transaction, or is recorded already.
         """
-        place = (key, Operation(operation))
-        if place not in self._entered:
-            raise RuntimeError(f"the {operation} of {key} was not entered in this transaction, or is recorded already")
-        self._settled[place] = _Settled(self._entered.pop(place), refusal, outcome)
+        for one in settled:
+            place = (one.key, Operation(one.operation))
+            if place not in self._entered:
+                raise RuntimeError(
+                    f"the {one.operation} of {one.key} was not entered in this transaction, or is recorded already"
+                )
+            self._settled[place] = _Settled(self._entered.pop(place), one.refusal, one.outcome)
 
     def expect_all_recorded(self) -> None:
         """Nothing may be committed whose outcome could not be told to duplicates."""
@@ -248,16 +258,23 @@ class SimulatedParticipantTransaction(Generic[Tx]):
             self._database.locks.release(self)
         self._expect_open()
 
-    async def _enter(self, key: BarrierKey, operation: Operation, enter: Callable[[], Met]) -> Met:
-        def do() -> Met:
-            self._expect_open()
-            return enter()
+    async def _enter(
+        self, entries: Sequence[Entry], operation: Operation, enter: Callable[[Entry], Met]
+    ) -> Sequence[Met]:
+        expect_distinct(entries)
+        for key in sorted((entry.key for entry in entries), key=lambda key: (key.saga_id, key.step)):
+            await self._lock(key)
 
-        entered = await self._database.line.call("database.enter", do)
+        def do() -> Sequence[Met]:
+            self._expect_open()
+            return [enter(entry) for entry in entries]
+
+        met = await self._database.line.call("database.enter", do)
         self._expect_open()
         if self._database.witness is not None:
-            self._database.witness.met(key, entered, operation)
-        return entered
+            for entry, how in zip(entries, met, strict=True):
+                self._database.witness.met(entry.key, how, operation)
+        return met
 
     def _of(self, key: BarrierKey, operation: Operation) -> _Settled | None:
         place = (key, operation)

@@ -14,7 +14,15 @@ from sagaflow.core.plan import Operation
 from sagaflow.definitions.ports import Entered
 from sagaflow.definitions.records import PutAside
 from sagaflow.errors import Locked, SchemaError, Unavailable
-from sagaflow.testing.transactions_contract import DONE, TransactionsContract, act, new_key, undo
+from sagaflow.testing.transactions_contract import (
+    DONE,
+    TransactionsContract,
+    act,
+    enter_action,
+    new_key,
+    record,
+    undo,
+)
 from tests.adapters.postgres.outside import Undo, kill_others, name_of, raised, sooner_or_later, until_waiting
 
 BUSINESS = """
@@ -55,9 +63,9 @@ async def do(transactions: AsyncpgTransactions, handler: Handler) -> None:
     """What a worker does with an action: enter, let the handler work, record."""
     key = new_key()
     async with transactions.begin() as transaction:
-        assert await transaction.enter_action(key, 1) == Entered()
+        assert await enter_action(transaction, key, 1) == Entered()
         await handler(transaction.tx)
-        await transaction.record(key, Operation.ACTION, DONE, refusal=False)
+        await record(transaction, key, Operation.ACTION, DONE, refusal=False)
 
 
 async def test_an_error_of_the_handler_is_raised_as_it_is(
@@ -150,12 +158,12 @@ async def test_an_open_action_is_not_waited_for_without_end(url: str, transactio
         AsyncpgTransactions.connect(url, server_settings={"lock_timeout": "50ms"}) as hasty,
         transactions.begin() as transaction,
     ):
-        await transaction.enter_action(key, 1)
+        await enter_action(transaction, key, 1)
         for attempt in (act(hasty, key), undo(hasty, key)):
             error = await raised(attempt)
             assert isinstance(error, Locked)
             assert "lock timeout" in str(error)
-        await transaction.record(key, Operation.ACTION, DONE, refusal=False)
+        await record(transaction, key, Operation.ACTION, DONE, refusal=False)
 
 
 async def test_a_waiting_undo_waits_for_the_row_of_its_action(
@@ -163,10 +171,10 @@ async def test_a_waiting_undo_waits_for_the_row_of_its_action(
 ) -> None:
     key = new_key()
     async with asyncio.TaskGroup() as tasks, transactions.begin() as transaction:
-        await transaction.enter_action(key, 1)
+        await enter_action(transaction, key, 1)
         tasks.create_task(undo(transactions, key))
         await until_waiting(side)
-        await transaction.record(key, Operation.ACTION, DONE, refusal=False)
+        await record(transaction, key, Operation.ACTION, DONE, refusal=False)
     (row,) = await side.fetch("SELECT fenced FROM sagaflow_participant.barrier WHERE operation = 'action'")
     assert row["fenced"]
 
@@ -195,10 +203,12 @@ async def test_entering_is_one_statement_and_so_is_recording(url: str, side: asy
     async with AsyncpgTransactions.connect(url, max_size=1, init=listen) as transactions:
         for work in (act, undo):
             await work(transactions, new_key())
-    assert [statement for statement in statements if statement in {"enter_action", "enter_compensation", "record"}] == [
-        "enter_action",
+    assert [
+        statement for statement in statements if statement in {"enter_actions", "enter_compensations", "record"}
+    ] == [
+        "enter_actions",
         "record",
-        "enter_compensation",
+        "enter_compensations",
         "record",
     ]
     assert len([statement for statement in statements if statement.startswith(("BEGIN", "COMMIT"))]) == 4
