@@ -1,0 +1,48 @@
+"""The systems that are measured, by name. Each is a page, so that anyone can judge whether it is treated fairly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks.place import Place
+from benchmarks.systems.guarded import RESTATE_SERVER
+from benchmarks.systems.floor import open_floor
+from benchmarks.systems.sagaflow import open_sagaflow
+from benchmarks.systems.system import RunOne, System
+from benchmarks.workloads import WORKLOADS
+
+SETUP = "`make bench-setup` installs it"
+
+
+def _peer(name: str, *, needs: tuple[str, ...], without: str = "", files: tuple[Path, ...] = (), most: int = 500) -> System:
+    """A system that is imported only when it is run, and may be missing."""
+
+    def missing() -> str | None:
+        lacking = [module for module in needs if find_spec(module) is None]
+        lacking += [file.name for file in files if not file.exists()]
+        return f"{', '.join(lacking)} not found; {SETUP}" if lacking else None
+
+    def open_(place: Place) -> AbstractAsyncContextManager[RunOne]:
+        opens: Callable[[Place], AbstractAsyncContextManager[RunOne]]
+        opens = getattr(import_module(f"benchmarks.systems.{name}"), f"open_{name}")
+        return opens(place)
+
+    return System(name, open_, frozenset(WORKLOADS) - {without}, missing, most)
+
+
+SYSTEMS = {
+    system.name: system
+    for system in (
+        System("sagaflow", open_sagaflow),
+        System("floor-1", partial(open_floor, batch=1)),
+        System("floor-50", partial(open_floor, batch=50)),
+        _peer("dbos", needs=("dbos",), most=20),
+        _peer("restate", needs=("restate", "hypercorn", "aiohttp"), files=(RESTATE_SERVER,)),
+        _peer("celery", needs=("celery", "psycopg"), without="parallel"),
+    )
+}

@@ -1,0 +1,104 @@
+"""sagaflow, as a service would use it: a coordinator in this process, each participant in a process of its own.
+
+Everything is switched on: journal, payloads, barrier with a commit in the participant's database, traces, confirms.
+Who starts a saga waits for its outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import asyncpg
+
+from benchmarks.place import Place
+from benchmarks.processes import beside, until_told_to_end
+from benchmarks.systems.system import RunOne
+from benchmarks.workloads import SERVICES, WORKLOADS, Act, Workload
+from sagaflow import Coordinator, Participant, Replies, Saga, SagaStatus, StepContext, StepRejected, serve
+from sagaflow.adapters.postgres import AsyncpgTransactions, Line, PostgresStore, upgrade
+from sagaflow.adapters.rabbitmq import RabbitTransport
+
+PAY = "UPDATE account SET balance = balance + 1 WHERE id = $1"
+
+
+def saga_of(workload: Workload) -> Saga[int]:
+    """The saga of a workload. Its input, and the command of each step, is the account."""
+    saga = Saga(workload.name, int)
+    for number, (service, act) in enumerate(workload.steps):
+
+        @saga.step(f"{service}.{act}", name=f"{number}-{service}", after=[] if workload.side_by_side else None)
+        def command(account: int, replies: Replies) -> int:
+            return account
+
+    return saga
+
+
+def participant(name: str) -> Participant[asyncpg.Connection]:
+    """The service that can do all acts."""
+    service: Participant[asyncpg.Connection] = Participant(name)
+
+    @service.step(Act.DO.value)
+    async def do(account: int) -> None: ...
+
+    @do.compensation
+    async def undo(account: int) -> None: ...
+
+    @service.step(Act.PAY.value)
+    async def pay(account: int, ctx: StepContext[asyncpg.Connection]) -> None:
+        await ctx.tx.execute(PAY, account)
+
+    @pay.compensation
+    async def pay_back(account: int, ctx: StepContext[asyncpg.Connection]) -> None:
+        await ctx.tx.execute("UPDATE account SET balance = balance - 1 WHERE id = $1", account)
+
+    @service.step(Act.REFUSE.value, no_compensation="it never does anything")
+    async def refuse(account: int) -> None:
+        raise StepRejected("as it should")
+
+    return service
+
+
+async def migrate(place: Place) -> None:
+    """Make the tables of the coordinator and of each participant."""
+    for line, databases in ((Line.COORDINATOR, [place.coordinator]), (Line.PARTICIPANT, place.services.values())):
+        for database in databases:
+            connection = await asyncpg.connect(database)
+            await upgrade(connection, line)
+            await connection.close()
+
+
+async def serve_one(ready: Callable[[], None], place: Place, name: str) -> None:
+    """The main of a participant's process."""
+    async with (
+        AsyncpgTransactions.connect(place.services[name]) as transactions,
+        serve(participant(name), transport=transport(place), transactions=transactions),
+    ):
+        ready()
+        await until_told_to_end()
+
+
+def transport(place: Place) -> RabbitTransport:
+    """The transport, with its defaults."""
+    return RabbitTransport(place.broker, namespace=place.namespace)
+
+
+@asynccontextmanager
+async def open_sagaflow(place: Place) -> AsyncIterator[RunOne]:
+    """Participants beside, and a coordinator here."""
+    await migrate(place)
+    sagas = {name: saga_of(workload) for name, workload in WORKLOADS.items()}
+    async with AsyncExitStack() as stack:
+        for name in SERVICES:
+            await stack.enter_async_context(beside(serve_one, place, name))
+        store = await stack.enter_async_context(PostgresStore.connect(place.coordinator))
+        coordinator = await stack.enter_async_context(
+            Coordinator(list(sagas.values()), store=store, transport=transport(place), name="bench")
+        )
+
+        async def run(workload: Workload, key: str, account: int) -> None:
+            started = await coordinator.start(sagas[workload.name], account, key=key)
+            outcome = await started.outcome()
+            assert outcome.status is (SagaStatus.COMPENSATED if workload.refused else SagaStatus.COMPLETED), outcome
+
+        yield run
