@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="How fast sagaflow is, here and now.")
     commands = parser.add_subparsers(required=True, metavar="PART")
     _add_compare(commands.add_parser("compare", help="all systems side by side"))
-    growth.add_parts(commands)
+    growth.add_growth(commands.add_parser("growth", help="how it goes on as it grows"))
     plots = commands.add_parser("plots", help="draw docs/*.svg from the JSON files of results")
     plots.add_argument("--results", type=Path, default=Path("docs/benchmarks"), help="the folder of the JSON files")
     plots.set_defaults(run=_plots)
@@ -63,7 +63,7 @@ def _compare(asked: argparse.Namespace) -> int:
 
 
 def _plots(asked: argparse.Namespace) -> None:
-    from benchmarks import plots  # noqa: PLC0415  # needs matplotlib, which only this part does
+    from benchmarks import plots  # needs matplotlib, which only this part does
 
     plots.draw(asked.results)
 

@@ -6,8 +6,11 @@ import asyncio
 import itertools
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from array import array
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+
+import psutil
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,10 @@ class Measured:
     sagas: int
     seconds: float
     cpu_seconds: float
-    latencies: list[float] = field(repr=False)
+    latencies: Sequence[float] = field(repr=False)
     """Seconds from a start to its end, of every saga that was completed."""
+    rss_bytes: int = 0
+    """The resident memory of the process that starts the sagas, at the end."""
 
     @property
     def rate(self) -> float:
@@ -68,19 +73,19 @@ async def closed_loop(run: Callable[[int], Awaitable[None]], pace: Pace, cpu_sec
             group.create_task(lanes.follow(lane))
         await asyncio.sleep(pace.warm_seconds)
         await lanes.until(lambda: len(lanes.warm) == pace.concurrency)
-        lanes.latencies = measured = []
+        lanes.latencies = measured = array("d")
         cpu, wall = cpu_seconds(), time.perf_counter()
         await asyncio.sleep(pace.seconds)
         await lanes.until(lambda: len(measured) >= pace.concurrency)
         wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
-        lanes.latencies = []
+        lanes.latencies = array("d")
         lanes.is_over = True
-    return Measured(len(measured), wall, cpu, measured)
+    return Measured(len(measured), wall, cpu, measured, psutil.Process().memory_info().rss)
 
 
 class _Lanes:
     def __init__(self, run: Callable[[int], Awaitable[None]]) -> None:
-        self.latencies: list[float] = []
+        self.latencies = array("d")
         self.warm: set[int] = set()
         self.is_over = False
         self._run = run

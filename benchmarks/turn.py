@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import secrets
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 
 import uvloop
@@ -13,8 +15,9 @@ import uvloop
 from benchmarks.load import Measured, Pace, closed_loop
 from benchmarks.place import Place
 from benchmarks.processes import cpu_seconds_beside
-from benchmarks.systems import SYSTEMS
-from benchmarks.workloads import ACCOUNTS, WORKLOADS
+from benchmarks.systems import SYSTEMS, VARIANTS
+from benchmarks.systems.system import RunOne
+from benchmarks.workloads import ACCOUNTS, GROWN, WORKLOADS, Workload
 
 OPEN_SECONDS = 120.0
 END_SECONDS = 30.0
@@ -70,12 +73,13 @@ def _turn(answers: Connection, system: str, place: Place, jobs: Sequence[Job]) -
 
 async def _run(system: str, place: Place, jobs: Sequence[Job]) -> list[Measured]:
     results = []
-    async with SYSTEMS[system].open(place) as run:
+    turn = secrets.token_hex(4)  # what another turn in the same place started is not to be met again
+    async with (SYSTEMS | VARIANTS)[system].open(place) as run:
         for number, job in enumerate(jobs):
-            workload = WORKLOADS[job.workload]
-
-            async def one(saga: int, number: int = number, workload: object = workload) -> None:
-                await run(WORKLOADS[jobs[number].workload], f"{number}-{saga}", saga % ACCOUNTS)
-
+            one = partial(_one, run, (WORKLOADS | GROWN)[job.workload], f"{turn}-{number}")
             results.append(await closed_loop(one, job.pace, cpu_seconds_beside))
     return results
+
+
+async def _one(run: RunOne, workload: Workload, job: str, saga: int) -> None:
+    await run(workload, f"{job}-{saga}", saga % ACCOUNTS)

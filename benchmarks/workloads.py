@@ -24,6 +24,8 @@ class Act(StrEnum):
     """Say no for a business reason."""
     UNDO = "undo"
     """Take DO back, which is to return at once."""
+    ECHO = "echo"
+    """Return the text that it is given."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Workload:
     steps: tuple[tuple[str, Act], ...]
     undoing: tuple[tuple[str, Act], ...] = ()
     side_by_side: bool = False
+    payload_bytes: int = 0
+    """The size of its input, and of each command and result, if they are text (ECHO) and not an account."""
 
     @property
     def refused(self) -> bool:
@@ -60,3 +64,19 @@ WORKLOADS: Final = {
     )
 }
 """By name. `single` is `noop`, run one at a time."""
+
+
+def of_steps(count: int) -> Workload:
+    """So many steps that return at once, one after another."""
+    return Workload(f"steps-{count}", tuple((SERVICES[step % len(SERVICES)], Act.DO) for step in range(count)))
+
+
+def of_payload(size: int) -> Workload:
+    """Three steps with payloads of so many bytes."""
+    return Workload(f"payload-{size}", _each(Act.ECHO), payload_bytes=size)
+
+
+GROWN: Final = {
+    workload.name: workload for workload in (*map(of_steps, (1, 5, 20)), *map(of_payload, (200, 10 * 1024, 200 * 1024)))
+}
+"""What only sagaflow is asked to do, to see how it grows. By name."""

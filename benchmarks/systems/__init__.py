@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.place import Place
-from benchmarks.systems.guarded import RESTATE_SERVER
 from benchmarks.systems.floor import open_floor
+from benchmarks.systems.guarded import RESTATE_SERVER
 from benchmarks.systems.sagaflow import open_sagaflow
 from benchmarks.systems.system import RunOne, System
 from benchmarks.workloads import WORKLOADS
@@ -19,7 +19,9 @@ from benchmarks.workloads import WORKLOADS
 SETUP = "`make bench-setup` installs it"
 
 
-def _peer(name: str, *, needs: tuple[str, ...], without: str = "", files: tuple[Path, ...] = (), most: int = 500) -> System:
+def _peer(
+    name: str, *, needs: tuple[str, ...], without: str = "", files: tuple[Path, ...] = (), most: int = 500
+) -> System:
     """A system that is imported only when it is run, and may be missing."""
 
     def missing() -> str | None:
@@ -46,3 +48,9 @@ SYSTEMS = {
         _peer("celery", needs=("celery", "psycopg"), without="parallel"),
     )
 }
+
+VARIANTS = {
+    f"{count} processes": System(f"{count} processes", partial(open_sagaflow, coordinators=count, workers=count))
+    for count in (1, 2, 4)
+}
+"""sagaflow with so many coordinators, and so many workers for each participant."""

@@ -66,7 +66,9 @@ async def open_dbos(place: Place) -> AsyncIterator[RunOne]:
 def _saga(workload: Workload, payments: Mapping[str, Function]) -> Function:
     @DBOS.workflow(name=workload.name)
     async def saga(account: int) -> None:
-        steps = [partial(payments[service] if act is Act.PAY else ACTS[act], account) for service, act in workload.steps]
+        steps = [
+            partial(payments[service] if act is Act.PAY else ACTS[act], account) for service, act in workload.steps
+        ]
         if workload.side_by_side:
             await asyncio.gather(*(step() for step in steps))
             return

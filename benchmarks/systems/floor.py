@@ -58,8 +58,8 @@ async def consume(channel: AbstractChannel, queue: str, take: Callable[[Abstract
 async def serve_one(ready: Callable[[], None], place: Place, service: str) -> None:
     """The main of a service's process."""
     async with AsyncExitStack() as stack:
-        channel = await connect(stack, place)
         pool = await stack.enter_async_context(asyncpg.create_pool(place.services[service]))
+        channel = await connect(stack, place)
 
         async def take(message: AbstractIncomingMessage) -> None:
             name, move, orders = json.loads(message.body)
@@ -83,8 +83,8 @@ async def open_floor(place: Place, *, batch: int) -> AsyncIterator[RunOne]:
     async with AsyncExitStack() as stack:
         for service in SERVICES:
             await stack.enter_async_context(beside(serve_one, place, service))
-        channel = await connect(stack, place)
         pool = await stack.enter_async_context(asyncpg.create_pool(place.coordinator))
+        channel = await connect(stack, place)
         await pool.execute("CREATE TABLE saga (id text PRIMARY KEY, done integer NOT NULL) WITH (fillfactor = 50)")
         ended: dict[str, asyncio.Future[None]] = {}
         starts: asyncio.Queue[tuple[Workload, Order]] = asyncio.Queue()

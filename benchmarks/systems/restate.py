@@ -75,7 +75,16 @@ async def open_restate(place: Place) -> AsyncIterator[RunOne]:
     node, admin, ingress, service = (f"{LOOPBACK}:{free_port()}" for _ in range(4))
     data, here = guarded.own_directory("restate"), guarded.own_directory("hypercorn")
     (here / "hypercorn.toml").write_text(HYPERCORN.format(address=service, workers=os.cpu_count()))
-    server = [str(guarded.RESTATE_SERVER), "--base-dir", str(data), "--no-logo", "--listen-mode", "tcp", "--bind-ip", LOOPBACK]
+    server = [
+        str(guarded.RESTATE_SERVER),
+        "--base-dir",
+        str(data),
+        "--no-logo",
+        "--listen-mode",
+        "tcp",
+        "--bind-ip",
+        LOOPBACK,
+    ]
     hypercorn = guarded.python("-m", "hypercorn", "--config", str(here / "hypercorn.toml"), f"{__name__}:app")
     addresses = {
         "RESTATE_BIND_PORT": node.rpartition(":")[2],

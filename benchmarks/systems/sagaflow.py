@@ -8,28 +8,32 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import asyncpg
 
 from benchmarks.place import Place
 from benchmarks.processes import beside, until_told_to_end
 from benchmarks.systems.system import RunOne
-from benchmarks.workloads import SERVICES, WORKLOADS, Act, Workload
-from sagaflow import Coordinator, Participant, Replies, Saga, SagaStatus, StepContext, StepRejected, serve
+from benchmarks.workloads import GROWN, SERVICES, WORKLOADS, Act, Workload
+from sagaflow import Coordinator, Participant, Replies, Saga, SagaStatus, SagaStep, StepContext, StepRejected, serve
 from sagaflow.adapters.postgres import AsyncpgTransactions, Line, PostgresStore, upgrade
 from sagaflow.adapters.rabbitmq import RabbitTransport
 
 PAY = "UPDATE account SET balance = balance + 1 WHERE id = $1"
 
 
-def saga_of(workload: Workload) -> Saga[int]:
-    """The saga of a workload. Its input, and the command of each step, is the account."""
-    saga = Saga(workload.name, int)
+def saga_of(workload: Workload) -> Saga[Any]:
+    """The saga of a workload. Its input, and the command of each step, is the account, or a text."""
+    kind = str if workload.payload_bytes else int
+    saga: Saga[Any] = Saga(workload.name, kind)
     for number, (service, act) in enumerate(workload.steps):
+        after: list[SagaStep[Any, Any, Any]] | None = [] if workload.side_by_side else None
+        reply = str if act is Act.ECHO else type(None)
 
-        @saga.step(f"{service}.{act}", name=f"{number}-{service}", after=[] if workload.side_by_side else None)
-        def command(account: int, replies: Replies) -> int:
-            return account
+        @saga.step(f"{service}.{act}", name=f"{number}-{service}", after=after, reply=reply)
+        def command(saga_input: Any, replies: Replies) -> Any:
+            return saga_input
 
     return saga
 
@@ -55,6 +59,10 @@ def participant(name: str) -> Participant[asyncpg.Connection]:
     @service.step(Act.REFUSE.value, no_compensation="it never does anything")
     async def refuse(account: int) -> None:
         raise StepRejected("as it should")
+
+    @service.step(Act.ECHO.value, no_compensation="it does nothing")
+    async def echo(text: str) -> str:
+        return text
 
     return service
 
@@ -83,22 +91,41 @@ def transport(place: Place) -> RabbitTransport:
     return RabbitTransport(place.broker, namespace=place.namespace)
 
 
+async def coordinate(ready: Callable[[], None], place: Place) -> None:
+    """The main of another coordinator's process."""
+    async with coordinator(place):
+        ready()
+        await until_told_to_end()
+
+
 @asynccontextmanager
-async def open_sagaflow(place: Place) -> AsyncIterator[RunOne]:
-    """Participants beside, and a coordinator here."""
+async def coordinator(place: Place) -> AsyncIterator[Coordinator]:
+    """A coordinator of all sagas."""
+    async with (
+        PostgresStore.connect(place.coordinator) as store,
+        Coordinator(list(SAGAS.values()), store=store, transport=transport(place), name="bench") as entered,
+    ):
+        yield entered
+
+
+@asynccontextmanager
+async def open_sagaflow(place: Place, *, coordinators: int = 1, workers: int = 1) -> AsyncIterator[RunOne]:
+    """Participants beside, and a coordinator here; the other coordinators, if any, beside too."""
     await migrate(place)
-    sagas = {name: saga_of(workload) for name, workload in WORKLOADS.items()}
     async with AsyncExitStack() as stack:
-        for name in SERVICES:
+        for name in SERVICES * workers:
             await stack.enter_async_context(beside(serve_one, place, name))
-        store = await stack.enter_async_context(PostgresStore.connect(place.coordinator))
-        coordinator = await stack.enter_async_context(
-            Coordinator(list(sagas.values()), store=store, transport=transport(place), name="bench")
-        )
+        for _ in range(coordinators - 1):
+            await stack.enter_async_context(beside(coordinate, place))
+        sagas = await stack.enter_async_context(coordinator(place))
 
         async def run(workload: Workload, key: str, account: int) -> None:
-            started = await coordinator.start(sagas[workload.name], account, key=key)
+            saga_input = "x" * workload.payload_bytes or account
+            started = await sagas.start(SAGAS[workload.name], saga_input, key=key)
             outcome = await started.outcome()
             assert outcome.status is (SagaStatus.COMPENSATED if workload.refused else SagaStatus.COMPLETED), outcome
 
         yield run
+
+
+SAGAS = {name: saga_of(workload) for name, workload in (WORKLOADS | GROWN).items()}
