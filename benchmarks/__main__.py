@@ -6,16 +6,17 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import growth
 from benchmarks.compare import Comparison, as_json, compare, report
 from benchmarks.systems import SYSTEMS
 from benchmarks.workloads import WORKLOADS
 
-QUICK = {"rounds": 2, "warm": 0.5, "seconds": 1.5, "concurrency": [100]}
-FULL = {"rounds": 5, "warm": 2.0, "seconds": 5.0, "concurrency": [50, 500]}
+QUICK: dict[str, Any] = {"rounds": 2, "warm": 0.5, "seconds": 1.5, "concurrency": [100]}
+FULL: dict[str, Any] = {"rounds": 5, "warm": 2.0, "seconds": 5.0, "concurrency": [50, 500]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,12 +69,12 @@ def _plots(asked: argparse.Namespace) -> None:
     plots.draw(asked.results)
 
 
-def _names(known: object) -> object:
+def _names(known: Collection[str]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
         names = text.split(",")
-        unknown = [name for name in names if name not in known]  # type: ignore[operator]
+        unknown = [name for name in names if name not in known]
         if unknown:
-            raise argparse.ArgumentTypeError(f"{', '.join(unknown)} is not one of {', '.join(known)}")  # type: ignore[call-overload]
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown)} is not one of {', '.join(known)}")
         return names
 
     return parse

@@ -7,7 +7,7 @@ import asyncpg
 CHUNK = 100_000
 
 COLUMNS = """
-SELECT table_name, array_agg(column_name::text ORDER BY ordinal_position)
+SELECT table_name::text, array_agg(column_name::text ORDER BY ordinal_position) AS columns
 FROM information_schema.columns
 WHERE table_schema = 'sagaflow' AND is_generated = 'NEVER' AND identity_generation IS NULL
 GROUP BY table_name"""
@@ -19,7 +19,7 @@ async def add_finished(database: str, after: int, to: int) -> None:
     """Add the finished sagas from number `after` up to `to`, with all that belongs to a saga in every table."""
     connection = await asyncpg.connect(database, command_timeout=3_600)
     (source,) = await connection.fetch("SELECT id, key FROM sagaflow.saga WHERE status = 'COMPLETED' LIMIT 1")
-    tables = dict(await connection.fetch(COLUMNS))
+    tables: dict[str, list[str]] = {row["table_name"]: row["columns"] for row in await connection.fetch(COLUMNS)}
     copies = [_copy("saga", tables["saga"], {"id": NEW_ID, "key": "'copy-' || number"})]
     copies += [_copy(table, columns, {"saga_id": NEW_ID}) for table, columns in tables.items() if "saga_id" in columns]
     for first in range(after, to, CHUNK):

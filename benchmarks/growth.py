@@ -19,7 +19,8 @@ from benchmarks.finished import add_finished
 from benchmarks.load import Measured, Pace
 from benchmarks.place import Place, Servers, place, servers
 from benchmarks.processes import beside
-from benchmarks.systems.sagaflow import SAGAS, coordinate, coordinator, migrate, serve_one
+from benchmarks.systems.sagaflow import SAGAS, coordinate, coordinator, migrate
+from benchmarks.systems.sagaflow_service import serve_one
 from benchmarks.turn import Job, take_turn
 from benchmarks.workloads import GROWN, SERVICES
 from tests.servers.handshake import run_apart

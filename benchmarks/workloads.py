@@ -30,12 +30,13 @@ class Act(StrEnum):
 
 @dataclass(frozen=True)
 class Workload:
-    """A saga: its steps as (service, act), what undoes it if the last one refuses, and whether they run side by side."""
+    """A saga: its steps as (service, act), and what undoes it if the last one refuses."""
 
     name: str
     steps: tuple[tuple[str, Act], ...]
     undoing: tuple[tuple[str, Act], ...] = ()
     side_by_side: bool = False
+    """Whether the steps are independent of each other."""
     payload_bytes: int = 0
     """The size of its input, and of each command and result, if they are text (ECHO) and not an account."""
 

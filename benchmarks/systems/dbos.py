@@ -3,8 +3,8 @@
 Steps are async functions; paying is a transaction of a datasource, which keeps the step's record in the same commit.
 Each service's database is a datasource. A workflow is called directly, which is its shortest way (no queue).
 
-It remembers each workflow with its input and output, and the output of each step. It has no messages between services:
-one process does it all, so nothing crosses a process here but the way to PostgreSQL.
+It remembers each workflow with its input and output, and the output of each step. One process does it all: there are no
+messages between services.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 
 from dbos import DBOS, AsyncSQLAlchemyDatasource, DBOSConfig, SetWorkflowID
 from sqlalchemy import text
@@ -22,7 +21,7 @@ from benchmarks.systems.system import RunOne
 from benchmarks.workloads import WORKLOADS, Act, Workload
 
 POOL_SIZE = 20
-"""The default of the system database, written out; the datasources have the same."""
+"""As the system database has by default."""
 
 ENGINE = {"pool_size": POOL_SIZE, "max_overflow": 0}
 PAY = text("UPDATE account SET balance = balance + 1 WHERE id = :account")
@@ -38,13 +37,8 @@ Function = Callable[[int], Awaitable[None]]
 @asynccontextmanager
 async def open_dbos(place: Place) -> AsyncIterator[RunOne]:
     """All of it in this process."""
-    config: DBOSConfig = {
-        "name": "bench",
-        "system_database_url": place.coordinator,
-        "sys_db_pool_size": POOL_SIZE,
-        "log_level": "CRITICAL",  # refusals are expected, and logged as errors
-    }
-    DBOS(config=config)
+    # CRITICAL, since refusals are expected, and logged as errors
+    DBOS(config=DBOSConfig(name="bench", system_database_url=place.coordinator, log_level="CRITICAL"))
     services = {
         name: await AsyncSQLAlchemyDatasource.create(url.replace("postgresql:", "postgresql+psycopg:"), ENGINE)
         for name, url in place.services.items()
@@ -66,18 +60,16 @@ async def open_dbos(place: Place) -> AsyncIterator[RunOne]:
 def _saga(workload: Workload, payments: Mapping[str, Function]) -> Function:
     @DBOS.workflow(name=workload.name)
     async def saga(account: int) -> None:
-        steps = [
-            partial(payments[service] if act is Act.PAY else ACTS[act], account) for service, act in workload.steps
-        ]
+        acts = [payments[service] if what is Act.PAY else ACTS[what] for service, what in workload.steps]
         if workload.side_by_side:
-            await asyncio.gather(*(step() for step in steps))
+            await asyncio.gather(*(act(account) for act in acts))
             return
         try:
-            for step in steps:
-                await step()
+            for act in acts:
+                await act(account)
         except Refused:
-            for _, act in workload.undoing:
-                await ACTS[act](account)
+            for _, undoing in workload.undoing:
+                await ACTS[undoing](account)
 
     return saga
 

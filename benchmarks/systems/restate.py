@@ -17,16 +17,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
-import asyncpg
-import restate
 
 from benchmarks.place import Place
 from benchmarks.systems import guarded
 from benchmarks.systems.system import RunOne
-from benchmarks.workloads import WORKLOADS, Act, Workload
+from benchmarks.workloads import Workload
 from tests.servers.machine import LOOPBACK, free_port
 
-PAY = "UPDATE account SET balance = balance + 1 WHERE id = $1"
 HYPERCORN = """
 bind = "{address}"
 h2_max_concurrent_streams = 2147483647
@@ -36,38 +33,6 @@ workers = {workers}
 worker_class = "uvloop"
 """
 
-sagas = restate.Service("sagas")
-app = restate.app(services=[sagas])
-pools: dict[str, asyncpg.Pool] = {}
-
-
-async def act(service: str, what: str, account: int) -> None:
-    """One step or one undo, in a process of hypercorn."""
-    if what == Act.PAY:
-        if service not in pools:
-            pools[service] = asyncpg.create_pool(Place.from_environment().services[service], min_size=0)
-        await (await pools[service]).execute(PAY, account)
-    if what == Act.REFUSE:
-        raise restate.TerminalError("as it should")
-
-
-@sagas.handler()
-async def saga(ctx: restate.Context, order: list[object]) -> None:
-    """A saga of the workload that the order names."""
-    workload, account = WORKLOADS[str(order[0])], int(str(order[1]))
-    if workload.side_by_side:
-        await restate.gather(*(ctx.run_typed(s, act, _NO, s, what.value, account) for s, what in workload.steps))
-        return
-    try:
-        for service, what in workload.steps:
-            await ctx.run_typed(service, act, _NO, service, what.value, account)
-    except restate.TerminalError:
-        for service, what in workload.undoing:
-            await ctx.run_typed(service, act, _NO, service, what.value, account)
-
-
-_NO: restate.RunOptions[None] = restate.RunOptions()
-
 
 @asynccontextmanager
 async def open_restate(place: Place) -> AsyncIterator[RunOne]:
@@ -75,17 +40,9 @@ async def open_restate(place: Place) -> AsyncIterator[RunOne]:
     node, admin, ingress, service = (f"{LOOPBACK}:{free_port()}" for _ in range(4))
     data, here = guarded.own_directory("restate"), guarded.own_directory("hypercorn")
     (here / "hypercorn.toml").write_text(HYPERCORN.format(address=service, workers=os.cpu_count()))
-    server = [
-        str(guarded.RESTATE_SERVER),
-        "--base-dir",
-        str(data),
-        "--no-logo",
-        "--listen-mode",
-        "tcp",
-        "--bind-ip",
-        LOOPBACK,
-    ]
-    hypercorn = guarded.python("-m", "hypercorn", "--config", str(here / "hypercorn.toml"), f"{__name__}:app")
+    where = ["--base-dir", str(data), "--listen-mode", "tcp", "--bind-ip", LOOPBACK]
+    server = [str(guarded.RESTATE_SERVER), "--no-logo", *where]
+    hypercorn = guarded.python("-m", "hypercorn", "--config", str(here / "hypercorn.toml"), f"{__name__}_service:app")
     addresses = {
         "RESTATE_BIND_PORT": node.rpartition(":")[2],
         "RESTATE_ADMIN__BIND_ADDRESS": admin,

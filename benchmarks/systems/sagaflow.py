@@ -14,13 +14,11 @@ import asyncpg
 
 from benchmarks.place import Place
 from benchmarks.processes import beside, until_told_to_end
+from benchmarks.systems.sagaflow_service import serve_one, transport
 from benchmarks.systems.system import RunOne
 from benchmarks.workloads import GROWN, SERVICES, WORKLOADS, Act, Workload
-from sagaflow import Coordinator, Participant, Replies, Saga, SagaStatus, SagaStep, StepContext, StepRejected, serve
-from sagaflow.adapters.postgres import AsyncpgTransactions, Line, PostgresStore, upgrade
-from sagaflow.adapters.rabbitmq import RabbitTransport
-
-PAY = "UPDATE account SET balance = balance + 1 WHERE id = $1"
+from sagaflow import Coordinator, Replies, Saga, SagaStatus, SagaStep
+from sagaflow.adapters.postgres import Line, PostgresStore, upgrade
 
 
 def saga_of(workload: Workload) -> Saga[Any]:
@@ -38,35 +36,6 @@ def saga_of(workload: Workload) -> Saga[Any]:
     return saga
 
 
-def participant(name: str) -> Participant[asyncpg.Connection]:
-    """The service that can do all acts."""
-    service: Participant[asyncpg.Connection] = Participant(name)
-
-    @service.step(Act.DO.value)
-    async def do(account: int) -> None: ...
-
-    @do.compensation
-    async def undo(account: int) -> None: ...
-
-    @service.step(Act.PAY.value)
-    async def pay(account: int, ctx: StepContext[asyncpg.Connection]) -> None:
-        await ctx.tx.execute(PAY, account)
-
-    @pay.compensation
-    async def pay_back(account: int, ctx: StepContext[asyncpg.Connection]) -> None:
-        await ctx.tx.execute("UPDATE account SET balance = balance - 1 WHERE id = $1", account)
-
-    @service.step(Act.REFUSE.value, no_compensation="it never does anything")
-    async def refuse(account: int) -> None:
-        raise StepRejected("as it should")
-
-    @service.step(Act.ECHO.value, no_compensation="it does nothing")
-    async def echo(text: str) -> str:
-        return text
-
-    return service
-
-
 async def migrate(place: Place) -> None:
     """Make the tables of the coordinator and of each participant."""
     for line, databases in ((Line.COORDINATOR, [place.coordinator]), (Line.PARTICIPANT, place.services.values())):
@@ -74,21 +43,6 @@ async def migrate(place: Place) -> None:
             connection = await asyncpg.connect(database)
             await upgrade(connection, line)
             await connection.close()
-
-
-async def serve_one(ready: Callable[[], None], place: Place, name: str) -> None:
-    """The main of a participant's process."""
-    async with (
-        AsyncpgTransactions.connect(place.services[name]) as transactions,
-        serve(participant(name), transport=transport(place), transactions=transactions),
-    ):
-        ready()
-        await until_told_to_end()
-
-
-def transport(place: Place) -> RabbitTransport:
-    """The transport, with its defaults."""
-    return RabbitTransport(place.broker, namespace=place.namespace)
 
 
 async def coordinate(ready: Callable[[], None], place: Place) -> None:

@@ -11,7 +11,8 @@ from typing import Any, Self
 import asyncpg
 
 from benchmarks.place import Place
-from benchmarks.systems.sagaflow import migrate, participant, saga_of, transport
+from benchmarks.systems.sagaflow import migrate, saga_of
+from benchmarks.systems.sagaflow_service import participant, transport
 from benchmarks.workloads import SERVICES, Workload
 from sagaflow import Coordinator, SagaStatus, serve
 from sagaflow.adapters.postgres import AsyncpgTransactions, PostgresStore
