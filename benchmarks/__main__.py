@@ -15,8 +15,8 @@ from benchmarks.compare import Comparison, as_json, compare, report
 from benchmarks.systems import SYSTEMS
 from benchmarks.workloads import WORKLOADS
 
-QUICK: dict[str, Any] = {"rounds": 2, "warm": 0.5, "seconds": 1.5, "concurrency": [100]}
-FULL: dict[str, Any] = {"rounds": 5, "warm": 2.0, "seconds": 5.0, "concurrency": [50, 500]}
+QUICK: dict[str, Any] = {"rounds": 2, "warm": 0.3, "seconds": 1.0, "concurrency": [20, 200]}
+FULL: dict[str, Any] = {"rounds": 3, "warm": 1.0, "seconds": 3.0, "concurrency": [20, 100, 500]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="two short rounds: an impression, in about three minutes")
+    parser.add_argument("--quick", action="store_true", help="two short rounds: an impression, in about five minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the records there")
     parser.add_argument("--systems", type=_names(SYSTEMS), default=list(SYSTEMS), metavar="NAME,...")
     parser.add_argument("--workloads", type=_names(WORKLOADS), default=list(WORKLOADS), metavar="NAME,...")

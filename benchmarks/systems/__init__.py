@@ -43,7 +43,7 @@ SYSTEMS = {
         System("sagaflow", open_sagaflow),
         System("floor-1", partial(open_floor, batch=1)),
         System("floor-50", partial(open_floor, batch=50)),
-        _peer("dbos", needs=("dbos",), most=20),
+        _peer("dbos", needs=("dbos",), most=100),
         _peer("restate", needs=("restate", "hypercorn", "aiohttp"), files=(RESTATE_SERVER,)),
         _peer("celery", needs=("celery", "psycopg"), without="parallel"),
     )

@@ -22,7 +22,6 @@ from benchmarks.workloads import WORKLOADS, Act, Workload
 
 POOL_SIZE = 20
 """As the system database has by default."""
-
 ENGINE = {"pool_size": POOL_SIZE, "max_overflow": 0}
 PAY = text("UPDATE account SET balance = balance + 1 WHERE id = :account")
 
