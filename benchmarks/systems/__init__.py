@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.place import Place
 from benchmarks.systems.floor import open_floor
-from benchmarks.systems.guarded import RESTATE_SERVER
+from benchmarks.systems.guarded import restate_server
 from benchmarks.systems.sagaflow import open_sagaflow
 from benchmarks.systems.system import RunOne, System
 from benchmarks.workloads import WORKLOADS
@@ -20,13 +20,18 @@ SETUP = "`make bench-setup` installs it"
 
 
 def _peer(
-    name: str, *, needs: tuple[str, ...], without: str = "", files: tuple[Path, ...] = (), most: int = 500
+    name: str,
+    *,
+    needs: tuple[str, ...],
+    without: str = "",
+    find: Callable[[], Path | None] = lambda: Path(),
+    most: int = 500,
 ) -> System:
     """A system that is imported only when it is run, and may be missing."""
 
     def missing() -> str | None:
         lacking = [module for module in needs if find_spec(module) is None]
-        lacking += [file.name for file in files if not file.exists()]
+        lacking += ["its server"] if find() is None else []
         return f"{', '.join(lacking)} not found; {SETUP}" if lacking else None
 
     def open_(place: Place) -> AbstractAsyncContextManager[RunOne]:
@@ -44,7 +49,7 @@ SYSTEMS = {
         System("floor-1", partial(open_floor, batch=1)),
         System("floor-50", partial(open_floor, batch=50)),
         _peer("dbos", needs=("dbos",), most=100),
-        _peer("restate", needs=("restate", "hypercorn", "aiohttp"), files=(RESTATE_SERVER,)),
+        _peer("restate", needs=("restate", "hypercorn", "aiohttp"), find=restate_server),
         _peer("celery", needs=("celery", "psycopg"), without="parallel"),
     )
 }

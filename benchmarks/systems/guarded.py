@@ -18,8 +18,8 @@ from tests.servers.process import PrivateServer, Program
 
 ROOT = Path(__file__).parents[2]
 
-RESTATE_SERVER = ROOT / ".venv" / "restate" / "node_modules" / ".bin" / "restate-server"
-"""Where `make bench-setup` puts it: in a folder that is not kept."""
+RESTATE = ROOT / ".venv" / "restate"
+"""Where `make bench-setup` puts its server: in a folder that is not kept."""
 
 
 def python(*arguments: str) -> Sequence[str]:
@@ -46,7 +46,7 @@ async def program(
             environment={**os.environ, "PYTHONPATH": str(ROOT), **place.as_environment(), **environment},
             ask=ask,
             stop_signal=signal.SIGTERM,
-            last_signal=signal.SIGKILL,
+            last_signal=signal.SIGTERM,  # not SIGKILL, which would leave their workers behind
         )
     )
     try:
@@ -65,3 +65,8 @@ def connects(address: str) -> Callable[[], object]:
     """Asks whether something listens at host:port."""
     host, _, port = address.rpartition(":")
     return lambda: socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+
+
+def restate_server() -> Path | None:
+    """The server's binary, if it is installed. Not npm's script, which would be the binary's parent."""
+    return next(RESTATE.glob("node_modules/@restatedev/restate-server-*/bin/restate-server"), None)

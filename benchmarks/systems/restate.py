@@ -41,7 +41,7 @@ async def open_restate(place: Place) -> AsyncIterator[RunOne]:
     data, here = guarded.own_directory("restate"), guarded.own_directory("hypercorn")
     (here / "hypercorn.toml").write_text(HYPERCORN.format(address=service, workers=os.cpu_count()))
     where = ["--base-dir", str(data), "--listen-mode", "tcp", "--bind-ip", LOOPBACK]
-    server = [str(guarded.RESTATE_SERVER), "--no-logo", *where]
+    server = [str(guarded.restate_server()), "--no-logo", *where]
     hypercorn = guarded.python("-m", "hypercorn", "--config", str(here / "hypercorn.toml"), f"{__name__}_service:app")
     addresses = {
         "RESTATE_BIND_PORT": node.rpartition(":")[2],
