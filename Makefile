@@ -10,12 +10,14 @@ PIP  := $(BIN)/python -m pip -qq --disable-pip-version-check
 VENV_STAMP := $(VENV)/.created
 DEMO_STAMP := $(VENV)/.installed-demo
 DEV_STAMP  := $(VENV)/.installed-dev
+BENCH_STAMP := $(VENV)/.installed-bench
+RESTATE := @restatedev/restate-server@1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install servers check test mutations simulate chaos format clean
+.PHONY: help demo install servers check test mutations simulate chaos bench-setup bench bench-growth format clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(DEMO_STAMP) ## watch a payment saga succeed, fail and be undone
 	@$(BIN)/sagaflow demo
@@ -50,6 +52,17 @@ simulate: $(DEV_STAMP) ## play simulated histories: make simulate SEEDS=0:10000
 chaos: $(DEV_STAMP) ## kill and cut everything at random, then judge: make chaos SEED=7 SECONDS=60
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
+bench-setup: $(BENCH_STAMP) ## install what sagaflow is compared with (needs npm for one of it)
+	@echo "DBOS, Restate and Celery are in $(VENV)"
+
+bench: $(DEV_STAMP) ## measure all that is installed side by side, about half an hour, and draw the plots
+	@$(BIN)/python -m benchmarks compare --json docs/benchmarks/compare.json
+	@$(BIN)/python -m benchmarks plots
+
+bench-growth: $(DEV_STAMP) ## measure how it goes on as it grows, and draw the plots
+	@$(BIN)/python -m benchmarks growth --json docs/benchmarks/growth.json
+	@$(BIN)/python -m benchmarks plots
+
 format: $(DEV_STAMP) ## mend what can be mended by machine
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/ruff format --quiet .
@@ -73,3 +86,10 @@ $(DEV_STAMP): pyproject.toml $(VENV_STAMP)
 	@echo "Installing sagaflow and its development tools"
 	@$(PIP) install --editable ".[cli,speed]" --group dev
 	@touch $(DEMO_STAMP) $@
+
+$(BENCH_STAMP): pyproject.toml $(DEV_STAMP)
+	@echo "Installing what sagaflow is compared with"
+	@$(PIP) install --group bench
+	@npm install --silent --no-fund --no-audit --ignore-scripts --prefix $(VENV)/restate $(RESTATE) \
+		|| echo "Restate's server could not be had from npm; it will be left out"
+	@touch $@
