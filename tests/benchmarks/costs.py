@@ -17,12 +17,12 @@ from benchmarks.workloads import SERVICES, Workload
 from sagaflow import Coordinator, SagaStatus, serve
 from sagaflow.adapters.postgres import AsyncpgTransactions, PostgresStore
 from sagaflow.definitions.ports import Address, Delivery, Letter, Subscription, Transport
+from tests.runners.faults import Passing
 
 ROWS = "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables"
 COMMITS = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
 OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 WAL = "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
-from tests.runners.faults import Passing
 
 
 class CountingTransport(Passing):
