@@ -407,7 +407,7 @@ async def test_case_19_an_effect_whose_reply_was_never_sent_is_answered_from_the
     run = await sagas.start(trip, Trip("Rome"), key="t-1")
 
     async def reply_is_on_its_way() -> bool:
-        return worker._outbox._waiting > 0  # so what it says is committed
+        return Address(QueueKind.REPLIES, "trips") in worker._outbox._lanes  # so what it says is committed
 
     await until(reply_is_on_its_way)
     assert world.agency.done == ["book_car"]
