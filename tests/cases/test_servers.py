@@ -25,7 +25,7 @@ from sagaflow import (
 from sagaflow.core.events import Succeeded
 from sagaflow.core.state import OpStatus
 from sagaflow.definitions.messages import ReplyOutcome
-from sagaflow.definitions.ports import Letter, QueueKind, SagaStore
+from sagaflow.definitions.ports import Address, Letter, QueueKind, SagaStore
 from tests.cases.tapping import tap, twice
 from tests.runners.faults import Unreliable, die
 from tests.runners.world import (
