@@ -306,13 +306,20 @@ async def test_queues_are_as_promised(
 
 
 async def test_an_answers_queue_ends_by_itself(transport: RabbitTransport, operator: Operator) -> None:
-    """It needs no replicas. It is durable only because brokers from 4.3 on refuse others that are not exclusive."""
+    """It is replicated all the same: on one node only, nobody would be answered while that node is down."""
     await Inbox.at(transport, ANSWERS)
     await operator.declare(
         operator.name(ANSWERS),
         durable=True,
-        arguments={"x-queue-type": "classic", "x-expires": ANSWERS_EXPIRE_SECONDS * 1_000},
+        arguments={"x-queue-type": "quorum", "x-expires": ANSWERS_EXPIRE_SECONDS * 1_000},
     )
+
+
+async def test_the_queue_for_inquiries_is_replicated(transport: RabbitTransport, operator: Operator) -> None:
+    """On one node only, nothing would be asked while that node is down, and sagas would wait before their pivot."""
+    inquiries = Address(QueueKind.INQUIRIES, "some")
+    await transport.publish(letters(inquiries, ["one"]))
+    await operator.declare(operator.name(inquiries), durable=True, arguments={"x-queue-type": "quorum"})
 
 
 async def test_answers_make_no_queue(transport: RabbitTransport, operator: Operator) -> None:

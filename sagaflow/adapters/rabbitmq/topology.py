@@ -8,10 +8,13 @@
 All are durable. No kind of queue is called "dead", so a companion has no name that another queue could have. It is
 made with its queue, and before it: what has no companion to go to would stay in its queue for ever.
 
-A queue that belongs to one process (answers) is a classic one that ends by itself when it is no longer used, and has no
-companion. It is not exclusive: after a reconnect the broker may for a while believe that the lost connection still
-owns it, and would refuse it to the new one. The queue for inquiries is a classic one without a companion too, which
-stays: an inquiry soon expires, and is of no interest then. All other queues are quorum queues.
+All are quorum queues. A classic one lives on one node of a cluster, and nobody can use it, or make it elsewhere, while
+that node is down: without answers clients wait, and without inquiries and their answers sagas do, before their pivot.
+
+A queue that belongs to one process (answers) ends by itself when it is no longer used, and has no companion. It is not
+exclusive: after a reconnect the broker may for a while believe that the lost connection still owns it, and would refuse
+it to the new one. The queue for inquiries has no companion either, since an inquiry soon expires, and is of no interest
+then.
 
 What is said here of a queue holds for its life: a broker refuses to change it, and who asks for it in other
 words is refused the queue. A different promise needs queues of different names.
@@ -133,9 +136,9 @@ class Topology:
 
     def _arguments(self, address: Address) -> dict[str, Any]:
         if address.kind is QueueKind.ANSWERS:
-            return {"x-queue-type": "classic", "x-expires": ANSWERS_EXPIRE_SECONDS * 1_000}
+            return {"x-queue-type": "quorum", "x-expires": ANSWERS_EXPIRE_SECONDS * 1_000}
         if address.kind is QueueKind.INQUIRIES:
-            return {"x-queue-type": "classic"}
+            return {"x-queue-type": "quorum"}
         return {
             "x-queue-type": "quorum",
             "x-delivery-limit": DELIVERY_LIMIT,

@@ -25,7 +25,7 @@ from tests.chaos.shop.services import SERVICES
 log = logging.getLogger("shop")
 
 COORDINATOR: Final = "coordinator"
-LEASE_SECONDS: Final = 3.0
+LEASE_SECONDS: Final = 2.0
 NO_SERVER: Final = 3
 """The exit code of a process that could not begin, since a server was away."""
 
