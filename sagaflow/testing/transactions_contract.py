@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from itertools import permutations, product
 from typing import Final, Generic, TypeVar
@@ -454,17 +454,25 @@ class TransactionsContract(ABC, Generic[Tx]):
             await transaction.record([])
 
     async def test_many_that_meet_in_any_order_do_not_deadlock(self, transactions: Transactions[Tx]) -> None:
-        """Actions and compensations of the same steps, by four transactions at a time, each in another order."""
-        for _ in range(10):
-            keys = [new_key() for _ in range(40)]
-            orders = [keys, keys[::-1], keys[20:] + keys[:20], keys[::-2] + keys[-2::-2]]
-            async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as tasks:
-                for number, order in enumerate(orders):
-                    operation = Operation.COMPENSATION if number % 2 else Operation.ACTION
-                    tasks.create_task(self._deliver_all(transactions, order, operation))
-            effects = Counter(await self._committed_rows(transactions))
-            for key in keys:
-                assert effects[f"do {key.saga_id}"] == effects[f"undo {key.saga_id}"] <= 1
+        """Actions and compensations of the same steps, by four transactions at a time, each in another order. They
+        are so many that the statements overlap."""
+        keys = [new_key() for _ in range(1_000)]
+        orders = [keys, keys[::-1], keys[500:] + keys[:500], keys[::-2] + keys[-2::-2]]
+        async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as tasks:
+            for number, order in enumerate(orders):
+                operation = Operation.COMPENSATION if number % 2 else Operation.ACTION
+                tasks.create_task(deliver_all(transactions, order, operation))
+        assert {type(await undo(transactions, key)) for key in keys[::100]} == {Recorded}
+
+    async def test_a_group_has_each_effect_once_whoever_it_meets(self, transactions: Transactions[Tx]) -> None:
+        keys = [new_key() for _ in range(20)]
+        async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as tasks:
+            for order in (keys, keys[::-1]):
+                for operation in Operation:
+                    tasks.create_task(deliver_all(transactions, order, operation, self.add_row))
+        effects = Counter(await self._committed_rows(transactions))
+        for key in keys:
+            assert effects[f"do {key.saga_id}"] == effects[f"undo {key.saga_id}"] <= 1
 
     # Messages that could not be dealt with.
 
@@ -504,25 +512,6 @@ class TransactionsContract(ABC, Generic[Tx]):
             if entered.action is not None:
                 await self.add_row(transaction.tx, f"undo {key.saga_id}")
             await record(transaction, key, operation, UNDONE, refusal=False)
-
-    async def _deliver_all(
-        self, transactions: Transactions[Tx], keys: Sequence[BarrierKey], operation: Operation
-    ) -> None:
-        """What a worker does with a group of commands."""
-        entries = [Entry(key, 1) for key in keys]
-        async with transactions.begin() as transaction:
-            if operation is Operation.ACTION:
-                met: Sequence[object] = await transaction.enter_actions(entries)
-                to_do = [key for key, how in zip(keys, met, strict=True) if how == Entered()]
-                done = [f"do {key.saga_id}" for key in to_do]
-            else:
-                met = await transaction.enter_compensations(entries)
-                to_do = [key for key, how in zip(keys, met, strict=True) if isinstance(how, Undo)]
-                done = [f"undo {key.saga_id}" for key, how in zip(keys, met, strict=True) if how == Undo(DONE)]
-            for row in done:
-                await self.add_row(transaction.tx, row)
-            outcome = DONE if operation is Operation.ACTION else UNDONE
-            await transaction.record([Settled(key, operation, outcome) for key in to_do])
 
     async def _effects(self, transactions: Transactions[Tx], key: BarrierKey) -> int:
         """How often the effect is there: how often it was done, less how often it was undone."""
@@ -590,6 +579,28 @@ async def undo(
             if abort:
                 raise Abort
     return entered
+
+
+async def deliver_all(
+    transactions: Transactions[Tx],
+    keys: Sequence[BarrierKey],
+    operation: Operation,
+    add_row: Callable[[Tx, str], Awaitable[None]] | None = None,
+) -> None:
+    """What a worker does with a group of commands."""
+    entries = [Entry(key, 1) for key in keys]
+    async with transactions.begin() as transaction:
+        met: Sequence[object]
+        if operation is Operation.ACTION:
+            met, word, outcome = await transaction.enter_actions(entries), "do", DONE
+        else:
+            met, word, outcome = await transaction.enter_compensations(entries), "undo", UNDONE
+        entered = [key for key, how in zip(keys, met, strict=True) if isinstance(how, (Entered, Undo))]
+        if add_row is not None:
+            for key, how in zip(keys, met, strict=True):
+                if how in (Entered(), Undo(DONE)):
+                    await add_row(transaction.tx, f"{word} {key.saga_id}")
+        await transaction.record([Settled(key, operation, outcome) for key in entered])
 
 
 async def is_recorded(transaction: ParticipantTransaction[Tx], key: BarrierKey, outcome: bytes) -> bool:

@@ -17,7 +17,7 @@ COORDINATOR: Final = "sagaflow/runners/coordinator.py"
 BY_LIVES: Final = ("tests/core/test_machine.py", "tests/cases/test_machine.py")
 BY_CASES: Final = ("tests/cases/test_servers.py", "-k", "embedded")
 BY_SAGAS: Final = ("tests/runners/test_sagas.py", "tests/runners/test_hardships.py", "-k", "embedded")
-BY_GROUPS: Final = ("tests/runners/test_groups.py", "-k", "embedded")
+BY_GROUPS: Final = ("tests/runners/test_groups.py", "-k", "not distributed")
 BY_RECOVERY: Final = ("tests/runners/test_recovery.py", "tests/runners/test_hardships.py", "-k", "embedded")
 
 MUTATIONS: Final[Sequence[Mutation]] = (
