@@ -204,8 +204,8 @@ class Report:
     seed: int
     sagas: int
     faults: Sequence[Fault]
-    """What gives this history again: all that has gone wrong, and what was to happen at a time and met nobody. Even that
-    took a turn among what is ready to run, so without it everything after it could come in another order."""
+    """What gives this history again: all that has gone wrong, and what was to happen at a time and met nobody. Even
+    that took a turn among what is ready to run, so without it everything after it could come in another order."""
     met: coverage.Met
     steps: int
     seconds: float
