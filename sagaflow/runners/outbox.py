@@ -52,7 +52,8 @@ class Outbox:
 
     async def abort(self) -> None:
         """Stop at once; what is left is forgotten here."""
-        for lane in self._lanes.values():
+        while self._lanes:  # who has not heard of it yet may put something into another lane meanwhile
+            _, lane = self._lanes.popitem()
             await lane.abort()
 
     def _lane(self, address: Address) -> Batcher[_Sealed]:

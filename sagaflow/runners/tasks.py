@@ -20,7 +20,9 @@ class Tasks:
     """Keeps tasks alive, logs those that fail, and waits for them in the end."""
 
     def __init__(self) -> None:
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], None] = {}
+        """In the order in which they began. A set would cancel them in the order of their addresses, so that two runs of
+        the same would differ."""
 
     def __len__(self) -> int:
         return len(self._running)
@@ -28,7 +30,7 @@ class Tasks:
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run in the background."""
         task = asyncio.create_task(work, name=name)
-        self._running.add(task)
+        self._running[task] = None
         task.add_done_callback(self._ended)
         return task
 
@@ -47,6 +49,6 @@ class Tasks:
             await asyncio.wait(running)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        self._running.pop(task, None)
         if not task.cancelled() and task.exception() is not None:
             log.error("%s failed", task.get_name(), exc_info=task.exception())

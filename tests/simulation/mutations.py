@@ -41,6 +41,9 @@ class Mutation:
     shown_by: Sequence[str]
     where: Callable[[Setting], bool] = lambda setting: True
     """Which histories can show it at all; the others are not played."""
+    soonest: int = 0
+    """Where the test begins to look: shortly before the first seed that shows it, if that comes late. Should histories
+    be drawn in another way some day, it looks on from here."""
 
 
 def find(mutation: Mutation, seeds: range = range(SEEDS_MAX)) -> tuple[int, str] | None:

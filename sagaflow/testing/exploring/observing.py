@@ -98,7 +98,11 @@ class _Observed(Handler):
             return value
 
         return await self._mishaps.during(
-            f"handler.{self._operation}", self._address, work, done_before=self._was_done_outside(context.saga_id)
+            f"handler.{self._operation}",
+            self._address,
+            work,
+            done_before=self._was_done_outside(context.saga_id),
+            key=context.idempotency_key if self._external else None,
         )
 
     def _was_done_outside(self, saga_id: UUID) -> bool:

@@ -7,6 +7,7 @@ every run can be told, repeated and made smaller.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -193,8 +194,15 @@ class Fault:
 
 TIME: Final = "time"
 
-IN_HANDLERS: Final = frozenset({"handler.action", "handler.compensation"})
-HANDLER_INTERVAL_MAX: Final = 12.0
+INTERVALS_MAX: Final[Mapping[str, float]] = {
+    "handler.action": 12.0,
+    "handler.compensation": 2.0,
+    "database.commit": 15.0,
+}
+"""How many visits to these points go well between two faults at most, on average. They are counted by themselves: there
+are few of them, and of undos fewest."""
+
+ELSEWHERE: Final = "elsewhere"
 
 DRAWN_MAX: Final = 150
 """How many faults are drawn in one history."""
@@ -269,20 +277,20 @@ class DrawnFaults(_Met):
         self._chance = chance
         self._interval = interval
         self._kinds = {point: [kind for kind in possible if kind in kinds] for point, possible in POINTS.items()}
-        self._left = {in_handler: self._gap(in_handler) for in_handler in (False, True)}
-        """How many visits go well before the next fault: elsewhere, and in handlers, of which there are few."""
+        self._left = {where: self._gap(where) for where in (*INTERVALS_MAX, ELSEWHERE)}
+        """How many visits go well before the next fault."""
         self._stopped = False
 
     def at(self, point: str, who: str) -> Fault | None:
         """What chance wants."""
         self.visits[point, who] += 1
-        in_handler = point in IN_HANDLERS
-        self._left[in_handler] -= 1
-        if self._left[in_handler] > 0 or self._stopped or not self._kinds[point]:
+        where = point if point in INTERVALS_MAX else ELSEWHERE
+        self._left[where] -= 1
+        if self._left[where] > 0 or self._stopped or not self._kinds[point]:
             return None
         if len(self.met) >= DRAWN_MAX:  # otherwise faults that beget work could go on for ever, in no time
             return None
-        self._left[in_handler] = self._gap(in_handler)
+        self._left[where] = self._gap(where)
         kind = self._chance.choice(self._kinds[point])
         fault = Fault(kind, point, who, self.visits[point, who], draw_seconds(self._chance, kind))
         self.meet(fault)
@@ -292,8 +300,8 @@ class DrawnFaults(_Met):
         """Let everything go well from now on."""
         self._stopped = True
 
-    def _gap(self, in_handler: bool) -> int:
-        interval = min(self._interval, HANDLER_INTERVAL_MAX) if in_handler else self._interval
+    def _gap(self, where: str) -> int:
+        interval = min(self._interval, INTERVALS_MAX.get(where, math.inf))
         return 1 + int(self._chance.expovariate(1.0 / interval))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Final, TypeVar
 
 from sagaflow.errors import RetryLater, StepRejected
@@ -34,14 +35,31 @@ class Mishaps:
     def __init__(self, faults: Faults, fate: Fate) -> None:
         self._faults = faults
         self._fate = fate
+        self._refusals: Counter[Hashable] = Counter()
 
-    async def during(self, point: str, who: str, work: Callable[[], Awaitable[T]], *, done_before: bool = False) -> T:
-        """Do some work, badly if it is so decided. What was `done_before` outside of all transactions is not refused:
-        who is asked again under the same key answers as the first time."""
+    async def during(
+        self,
+        point: str,
+        who: str,
+        work: Callable[[], Awaitable[T]],
+        *,
+        done_before: bool = False,
+        key: Hashable = None,
+    ) -> T:
+        """Do some work, badly if it is so decided.
+
+        Who is asked again outside under the same `key` answers as the first time: what was `done_before` there is not
+        refused, and what was refused while this one stood still is not done any more.
+        """
         fault = self._faults.at(point, who)
         refused = fault is not None and fault.kind is Kind.REFUSE
+        refusals = self._refusals[key]
+        if refused and not done_before:
+            self._refusals[key] += 1
         if fault is not None and fault.kind not in AFTER and not (refused and done_before):
             await self._befall(fault)
+        if key is not None and self._refusals[key] > refusals:
+            raise StepRejected("the same was refused meanwhile")
         result = await work()
         if fault is not None and fault.kind in AFTER:
             await self._befall(fault)

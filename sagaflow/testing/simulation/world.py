@@ -122,9 +122,13 @@ class World:
     def stand_still(self, process: Process, seconds: float) -> None:
         """Pause a process for so long. If it is long, servers give up on it."""
         self.processes.pause(process)
-        self.loop.call_later(seconds, self.processes.resume, process, context=OUTSIDE)
+        self.loop.call_later(seconds, self._go_on, process, context=OUTSIDE)
         if seconds > IDLE_SECONDS:
             self.loop.call_later(IDLE_SECONDS, self._give_up_on, process, context=OUTSIDE)
+
+    def _go_on(self, process: Process) -> None:
+        self.processes.resume(process)
+        self.broker.resume()  # if servers had given it up, what waits for it has waited until now
 
     def _give_up_on(self, process: Process) -> None:
         if process.state is State.PAUSED:

@@ -216,7 +216,7 @@ def _add_outside(participant: Participant[RowsTx], handler: str, *, undoable: bo
         bank, key = STAGE.get().bank, ctx.idempotency_key
         done_before = bank.entries.get(key, False)
         return await _perform(
-            participant.name, ctx, Operation.ACTION, lambda: bank.authorize(key), done_before=done_before
+            participant.name, ctx, Operation.ACTION, lambda: bank.authorize(key), done_before=done_before, key=key
         )
 
     if undoable:
@@ -234,10 +234,12 @@ async def _perform(
     outside: Callable[[], None],
     *,
     done_before: bool = False,
+    key: str | None = None,
 ) -> str:
     async def work() -> str:
         outside()
         ctx.tx.add(Effect(ctx.saga_id, ctx.step, operation))
         return f"{ctx.step} is done"
 
-    return await STAGE.get().mishaps.during(f"handler.{operation}", participant, work, done_before=done_before)
+    mishaps = STAGE.get().mishaps
+    return await mishaps.during(f"handler.{operation}", participant, work, done_before=done_before, key=key)

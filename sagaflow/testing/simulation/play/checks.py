@@ -168,12 +168,13 @@ class Checks:
         if effect.saga_id in self.by_hand:
             return
         place = plan.index[effect.step]
+        in_order = plan.on_stuck is not OnStuck.CONTINUE_OTHERS
         if effect.operation is ACTION:
             for before in plan.before[place]:
                 there = self._net(effect.saga_id, plan.steps[before].name) == 1
-                self.expect(there, "I3", f"{name} was done, and {plan.steps[before].name} before it is not")
+                passed = not in_order and self._effects[effect.saga_id, plan.steps[before].name, COMPENSATION] == 1
+                self.expect(there or passed, "I3", f"{name} was done, and {plan.steps[before].name} before it is not")
         else:
-            in_order = plan.on_stuck is not OnStuck.CONTINUE_OTHERS
             for later in plan.behind[place] if in_order else ():
                 gone = self._net(effect.saga_id, plan.steps[later].name) <= 0
                 self.expect(gone, "I3", f"{name} was done, and {plan.steps[later].name} behind it still is")

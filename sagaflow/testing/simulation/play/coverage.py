@@ -97,11 +97,9 @@ REQUIRED: Final = frozenset(
 
 RARE: Final = frozenset(
     {
-        *(what for what in REQUIRED if what.endswith("at handler.compensation")),
         *(f"{RetryRequested.__name__} of {operation} that is {OpStatus.WAITING}" for operation in Operation),
-        f"{Refused.__name__} of {Operation.COMPENSATION} that is {OpStatus.SENT}",
-        f"{SkipRequested.__name__} of {Operation.COMPENSATION} that is {OpStatus.STUCK}",
-        f"{ReplyGiven.__name__} of {Operation.COMPENSATION} that is {OpStatus.STUCK}",
+        f"{Unserved.__name__} of {Operation.COMPENSATION} that is {OpStatus.SENT}",
+        f"{TimerFired.__name__} of {Operation.COMPENSATION} that is {OpStatus.DEFERRED}",
         f"{Succeeded.__name__} of {Operation.COMPENSATION} that is {OpStatus.DEFERRED}",
     }
 )

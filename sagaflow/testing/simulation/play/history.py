@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, Final
 from uuid import UUID
 
@@ -68,6 +69,28 @@ STUCK_LOOK_SECONDS: Final = 3.0
 """How long whoever is told that a saga is stuck waits before asking again."""
 
 
+class Verb(Enum):
+    """What a person can do to a saga, other than cancel it."""
+
+    RETRY = auto()
+    SKIP = auto()
+    SAY_DONE = auto()
+    SAY_NOT_DONE = auto()
+    ABANDON = auto()
+
+
+VERBS: Final = tuple(Verb)
+VERBS_OF_OPEN: Final = (Verb.RETRY, Verb.RETRY, Verb.SAY_DONE, Verb.SAY_NOT_DONE)
+"""Those that fit a step that is under way; all others need one that is stuck."""
+
+PERSONS: Final = {Kind.CANCEL: 2, Kind.PERSON: 5}
+"""How often they come, at least, where they come at all: most come too late, or where there is nothing to do."""
+
+BY_ALL_MEANS: Final = 0.6
+"""How often whoever helps in the end does any of these. Otherwise it is a retry: of a saga that a person has settled by
+other means it cannot be said what it should have left behind."""
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """A saga that is to be started, and how."""
@@ -126,7 +149,7 @@ class Setting:
             interval=chance.choice((15.0, 40.0, 120.0, 400.0)),
             timed=(),
             without_code=coordinators > 1 and chance.random() < 0.15,
-            without_handlers=chance.random() < 0.15,
+            without_handlers=chance.random() < 0.3,
             poll_seconds=chance.choice((0.5, 2.0)),
             lease_seconds=chance.choice((3.0, 10.0)),
         )
@@ -152,7 +175,7 @@ def _timed(chance: random.Random, setting: Setting) -> Sequence[Fault]:
     kinds = [kind for kind in TIMED if kind in setting.kinds]
     faults = []
     drawn = [chance.choice(kinds) for _ in range(chance.choice((0, 1, 2, 5)) if kinds else 0)]
-    drawn += [Kind.PERSON] * 2 if Kind.PERSON in kinds else []
+    drawn += [kind for kind, times in PERSONS.items() if kind in kinds for _ in range(times)]
     for kind in drawn:
         who = chance.choice(_targets(kind, setting))
         seconds = draw_seconds(chance, kind)
@@ -181,6 +204,8 @@ class Report:
     seed: int
     sagas: int
     faults: Sequence[Fault]
+    """What gives this history again: all that has gone wrong, and what was to happen at a time and met nobody. Even
+    that took a turn among what is ready to run, so without it everything after it could come in another order."""
     met: coverage.Met
     steps: int
     seconds: float
@@ -402,7 +427,7 @@ class History:
                 grace_seconds=2.0,
             ):
                 if is_old:
-                    await _first_of(stop, asyncio.sleep(4.0))
+                    await _first_of(stop, asyncio.sleep(8.0))
                 else:
                     await stop.wait()
             return False
@@ -430,30 +455,32 @@ class History:
                 await operator.cancel(saga_id, reason="the seed wants it undone")
             else:
                 await self._wait_for_an_occasion(saga_id)
-                await _one_of_all_verbs(operator, saga_id, chance, chance.choice(self._steps_of(saga_id)))
+                await self._repair(operator, saga_id, chance)
         except (SagaflowError, ValueError):
             return  # the saga is where this makes no sense, or the store is down
 
     async def _wait_for_an_occasion(self, saga_id: UUID) -> None:
-        """Until something of the saga waits or is stuck, for a while."""
-        for _ in range(50):
-            states = self.world.store.tables.sagas[saga_id].state.steps
-            statuses = {op.status for both in states for op in (both.action, both.compensation)}
-            if statuses & {OpStatus.WAITING, OpStatus.STUCK}:
+        """Until something of the saga waits or is stuck, unless it ends, or the storm does."""
+        while not self._calm:
+            state = self.world.store.tables.sagas[saga_id].state
+            statuses = {op.status for both in state.steps for op in (both.action, both.compensation)}
+            if state.ended or statuses & {OpStatus.WAITING, OpStatus.DEFERRED, OpStatus.STUCK}:
                 return
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.2)
 
-    def _steps_of(self, saga_id: UUID) -> Sequence[str]:
-        """Those with something open, if there are any: the others are of no interest to a person."""
+    async def _repair(self, operator: Operator, saga_id: UUID, chance: random.Random) -> None:
+        """Something is done about a step with something open, if there is any: the others are of no interest."""
         record = self.world.store.tables.sagas[saga_id]
         steps = by_name(self.checks.plans[record.plan_hash], record.state)
-        is_open = [
-            name for name, both in steps.items() if any(both.op(operation).status in OPEN for operation in Operation)
-        ]
-        return is_open or list(steps)
+        statuses = {name: {both.op(operation).status for operation in Operation} for name, both in steps.items()}
+        for which, verbs in ((frozenset({OpStatus.STUCK}), VERBS), (OPEN, VERBS_OF_OPEN), (frozenset(OpStatus), VERBS)):
+            some = [name for name, found in statuses.items() if found & which]
+            if some:
+                await _do(chance.choice(verbs), operator, saga_id, chance.choice(some))
+                return
 
     async def _help_the_stuck(self) -> None:
-        """What a person does in the end: try again what was stuck."""
+        """What a person does in the end about what was stuck: mostly, try it again."""
         operator = Operator(self.world.store, "adam")
         chance = random.Random(f"{self.setting.seed} {self.world.loop.time()}")  # noqa: S311
         for saga_id, record in list(self.world.store.tables.sagas.items()):
@@ -464,26 +491,24 @@ class History:
                 for operation in Operation:
                     if both.op(operation).status is OpStatus.STUCK:
                         try:
-                            if Kind.PERSON in self.setting.kinds and chance.random() < 0.5:
-                                await _one_of_all_verbs(operator, saga_id, chance, step)
-                            else:
-                                await operator.retry(saga_id, reason="the storm is over", step=step)
+                            verb = chance.choice(VERBS) if chance.random() < BY_ALL_MEANS else Verb.RETRY
+                            await _do(verb, operator, saga_id, step)
                         except NotPossible:
                             continue
 
 
-async def _one_of_all_verbs(operator: Operator, saga_id: UUID, chance: random.Random, step: str | None = None) -> None:
+async def _do(verb: Verb, operator: Operator, saga_id: UUID, step: str) -> None:
     reason = "the seed sends a person"
-    match chance.randrange(6):
-        case 0 | 1:
+    match verb:
+        case Verb.RETRY:
             await operator.retry(saga_id, reason=reason, step=step)
-        case 2:
+        case Verb.SKIP:
             await operator.skip(saga_id, reason=reason, step=step)
-        case 3:
+        case Verb.SAY_DONE:
             await operator.give_reply(saga_id, reason=reason, succeeded=True, result="by hand", step=step)
-        case 4:
+        case Verb.SAY_NOT_DONE:
             await operator.give_reply(saga_id, reason=reason, succeeded=False, step=step)
-        case _:
+        case Verb.ABANDON:
             await operator.abandon(saga_id, reason=reason)
 
 
@@ -556,7 +581,7 @@ def play(
         return Report(
             seed=seed,
             sagas=len(setting.orders),
-            faults=list(given.met),
+            faults=[*setting.timed, *(fault for fault in given.met if fault.point != TIME)],
             met=met,
             steps=history.world.loop.steps,
             seconds=history.world.loop.time(),
