@@ -14,8 +14,9 @@ from unittest import mock
 from uuid import UUID
 
 from sagaflow.core import machine
+from sagaflow.core.plan import Operation
 from sagaflow.core.state import OpStatus
-from sagaflow.definitions.ports import BarrierKey, Entered, Undo
+from sagaflow.definitions.ports import Entered, Entry, Undo
 from sagaflow.definitions.records import Change
 from sagaflow.runners.engine import Engine, ReplyArrived
 from sagaflow.runners.outbox import Outbox
@@ -103,37 +104,31 @@ def _publish_before_commit(original: Any) -> Any:
 
 
 def _no_fence(original: Any) -> Any:
-    async def enter_action(self: Any, key: BarrierKey, round_: int) -> Any:
-        entered = await original(self, key, round_)
-        if type(entered).__name__ == "Fenced":
-            self._entered[key, machine.ACTION] = round_
-            return Entered()
-        return entered
-
-    return enter_action
+    return _entering_all_the_same(original, "Fenced", machine.ACTION)
 
 
 def _no_memory(original: Any) -> Any:
-    async def enter_action(self: Any, key: BarrierKey, round_: int) -> Any:
-        entered = await original(self, key, round_)
-        if type(entered).__name__ == "Recorded":
-            self._entered[key, machine.ACTION] = round_
-            return Entered()
-        return entered
-
-    return enter_action
+    return _entering_all_the_same(original, "Recorded", machine.ACTION)
 
 
 def _undo_again(original: Any) -> Any:
-    async def enter_compensation(self: Any, key: BarrierKey, round_: int) -> Any:
-        entered = await original(self, key, round_)
-        if type(entered).__name__ == "Recorded":
-            self._entered[key, machine.COMPENSATION] = round_
-            action = self._of(key, machine.ACTION)
-            return Undo(None if action is None else action.outcome)
-        return entered
+    return _entering_all_the_same(original, "Recorded", machine.COMPENSATION)
 
-    return enter_compensation
+
+def _entering_all_the_same(original: Any, how: str, operation: Operation) -> Any:
+    """An operation that the barrier has met so is entered nevertheless."""
+
+    async def enter(self: Any, entries: Sequence[Entry]) -> Sequence[Any]:
+        met = list(await original(self, entries))
+        for place, entry in enumerate(entries):
+            if type(met[place]).__name__ == how:
+                self._entered[entry.key, operation] = entry.round
+                action = self._of(entry.key, machine.ACTION)
+                undo = Undo(None if action is None else action.outcome)
+                met[place] = Entered() if operation is machine.ACTION else undo
+        return met
+
+    return enter
 
 
 def _undo_in_any_order(original: Any) -> Any:
@@ -237,17 +232,17 @@ MUTATIONS = (
     ),
     Mutation(
         "an undo does not fence off its action",
-        patched(SimulatedParticipantTransaction, "enter_action", _no_fence),
+        patched(SimulatedParticipantTransaction, "enter_actions", _no_fence),
         ["I2", "I3", "I4"],
     ),
     Mutation(
         "a duplicate of an action is done again",
-        patched(SimulatedParticipantTransaction, "enter_action", _no_memory),
+        patched(SimulatedParticipantTransaction, "enter_actions", _no_memory),
         ["I4"],
     ),
     Mutation(
         "a duplicate of an undo is done again",
-        patched(SimulatedParticipantTransaction, "enter_compensation", _undo_again),
+        patched(SimulatedParticipantTransaction, "enter_compensations", _undo_again),
         ["I4"],
     ),
     Mutation("undos come in any order", patched(machine._Turn, "_compensation_possible", _undo_in_any_order), ["I3"]),
