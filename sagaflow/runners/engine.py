@@ -263,8 +263,8 @@ class Engine:
         batch.letters.extend(await self._all_letters(tx, turns))
         for turn in turns.values():
             self._note(turn, batch)
-        # A command that is made only now, since whoever had it sent has not got the code (a caller's own transaction, an
-        # operator), changes nothing of its saga, and is kept all the same: whoever sends it again sends what was sent.
+        # A command that is made only now, since whoever had it sent has not got the code (a caller's own transaction,
+        # an operator), changes nothing of its saga. It is kept all the same: whoever sends it again sends the same.
         written = [turn for turn in turns.values() if turn.changed or turn.payloads]
         batch.watchers = await tx.save([turn.change() for turn in written], self._process)
         resent = [turn for turn in turns.values() if turn.woken and turn not in written]

@@ -21,8 +21,8 @@ class Tasks:
 
     def __init__(self) -> None:
         self._running: dict[asyncio.Task[None], None] = {}
-        """In the order in which they began. A set would cancel them in the order of their addresses, so that two runs of
-        the same would differ."""
+        """In the order in which they began. A set would cancel them in the order of their addresses, so that two runs
+        of the same would differ."""
 
     def __len__(self) -> int:
         return len(self._running)
