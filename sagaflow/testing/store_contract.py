@@ -445,6 +445,14 @@ class StoreContract:
         assert set(await payloads(store, one.saga_id, other.saga_id)) == kept
         assert await payloads(store, other.saga_id) == [an_input(other)]
 
+    async def test_a_payload_of_a_saga_that_does_not_change_is_kept(self, store: SagaStore) -> None:
+        record = await started(store, wake_at=moment(-1), resend=True)
+        await save(store, happens(record, payloads=[a_result(record)], wake_at=moment(600), wake_changed=True))
+        assert await payloads(store, record.saga_id) == [a_result(record)]
+        (found,) = await store.find([record.saga_id])
+        assert (found.version, found.state) == (record.version, record.state)
+        assert await claimed(store) == []
+
     async def test_payloads_are_read_without_waiting_for_who_has_the_saga(self, store: SagaStore) -> None:
         record = new_saga()
         await insert(store, happens(record, STARTED, payloads=[an_input(record)]))

@@ -17,6 +17,8 @@ from payment.payments.messages import AuthorizeCard, CaptureCard, CardAuthorized
 from payment.payments.steps import Database
 from sagaflow import Participant, StepContext
 from sagaflow.testing import CounterExample, End, explore
+from sagaflow.testing.exploring.history import play
+from sagaflow.testing.simulation.faults import Fault, Kind
 from tests.exploring.shop import ORDER, all_or_nothing, gateway_in, services
 
 
@@ -125,3 +127,28 @@ def test_a_late_charge_after_its_refund_is_caught(tmp_path: Path, monkeypatch: p
     story = counter_example(undo, tmp_path, monkeypatch)
     assert story.startswith("4200 cents are still set aside on the card")
     assert "a late charge after its refund: payments.authorize_card was done after its undo" in story
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        Fault(Kind.REFUSE, "handler.action", "payments.authorize_card", 2),
+        Fault(Kind.STOP_AFTER, "handler.action", "payments.authorize_card", 2, 400.0),
+    ],
+    ids=lambda fault: str(fault.kind),
+)
+def test_who_stands_still_goes_on_in_a_world_that_has_gone_on(
+    meanwhile: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was refused elsewhere is refused to it too; what waits while all stand still is delivered in the end."""
+    frozen = Fault(Kind.STOP_BEFORE, "handler.action", "payments.authorize_card", 1, 400.0)
+    told = play(
+        checkout,
+        ORDER,
+        services(),
+        [frozen, meanwhile],
+        check=all_or_nothing,
+        begin=gateway_in(tmp_path, monkeypatch),
+    )
+    assert told.problem is None
+    assert list(told.met) == [frozen, meanwhile]

@@ -144,7 +144,7 @@ def _write_configuration(directory: Path, port: int, password: str) -> None:
 listeners.tcp.1 = {LOOPBACK}:{port}
 default_user = {USER}
 default_pass = {password}
-vm_memory_high_watermark.absolute = 512MiB
+vm_memory_high_watermark.absolute = 2GiB
 """
     )
 

@@ -264,6 +264,7 @@ MUTATIONS = (
         patched(Upkeep, "_look_after_others", lambda original: _slowly),
         ["I1"],
         where=lambda setting: _is_patient(setting) and len(_deaths(setting)) > 1 and setting.interval < 100,
+        soonest=930,
     ),
     Mutation("the journal misses an entry", patched(Turn, "change", _one_entry_is_missing), ["I6"]),
     Mutation("timers are not heard", patched(Turn, "wake", _deaf_to_time), ["I1"]),
