@@ -1027,7 +1027,8 @@ def new_saga(plan: Plan = SHORT, *, key: str | None = None, coordinator: str = C
 
 def _later_id() -> UUID:
     """An id like those of `new_id`, but in order within a millisecond too."""
-    return UUID(int=ids.new_id().int & ~(0xFFF << 64) | (next(_NUMBERS) & 0xFFF) << 64)
+    in_order = next(_NUMBERS) << 30  # never over the 62 bits that are random otherwise, nor back at their beginning
+    return UUID(int=ids.new_id().int & ~(0xFFF << 64) & ~((1 << 62) - 1 ^ (1 << 30) - 1) | in_order)
 
 
 _NUMBERS: Final = count()
