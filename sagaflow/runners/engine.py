@@ -269,11 +269,9 @@ class Engine:
         batch.letters.extend(await self._all_letters(tx, turns))
         for turn in turns.values():
             self._note(turn, batch)
-        # A command that is made only now, since whoever had it sent has not got the code (a caller's own transaction,
-        # an operator), changes nothing of its saga, and is kept all the same: who sends it again sends what was sent.
-        written = [turn for turn in turns.values() if turn.changed or turn.payloads]
-        batch.watchers = await tx.save([turn.change() for turn in written], self._process)
-        resent = [turn for turn in turns.values() if turn.woken and turn not in written]
+        written = [turn.change() for turn in turns.values() if turn.has_news]
+        batch.watchers = await tx.save(written, self._process)
+        resent = [turn for turn in turns.values() if turn.woken and not turn.has_news]
         if resent:
             await tx.resent([turn.record.saga_id for turn in resent], [turn.wake_at for turn in resent], self._process)
 

@@ -183,8 +183,15 @@ class Turn:
 
     @property
     def changed(self) -> bool:
-        """Whether anything is to be written."""
+        """Whether anything has happened that is recorded."""
         return self.version != self.record.version
+
+    @property
+    def has_news(self) -> bool:
+        """Whether anything is to be written. A command that is made only now, since whoever had it sent has not got the
+        code (a caller's own transaction, an operator), changes nothing of its saga, and is kept all the same: who sends
+        it again sends what was sent."""
+        return self.changed or bool(self.payloads)
 
     @property
     def wake_at(self) -> datetime | None:

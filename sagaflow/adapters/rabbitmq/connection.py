@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +20,7 @@ from aiormq.connection import TCPTransportFactory, TLSTransportFactory
 
 from sagaflow.adapters.rabbitmq.broker import Broker
 from sagaflow.adapters.rabbitmq.failures import reason, unavailable
+from sagaflow.definitions.surroundings import current
 from sagaflow.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ async def connect(broker: Broker, purpose: str, heartbeat_seconds: int) -> Conne
         Unavailable: it cannot be done now; why not, in one line.
     """
     wire = _Wire()
-    name = f"sagaflow {purpose} {socket.gethostname()}:{os.getpid()}"
+    name = f"sagaflow {purpose} {current().host()}"
     amqp = _Connection(make_url(broker.url, name=name, heartbeat=heartbeat_seconds), transport_factory=wire)
     try:
         with unavailable(f"RabbitMQ cannot be reached at {broker}"):
