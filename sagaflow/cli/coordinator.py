@@ -17,7 +17,7 @@ from sagaflow.definitions.saga import Saga
 from sagaflow.errors import DefinitionError
 from sagaflow.runners.coordinator import Coordinator
 from sagaflow.runners.readiness import UndoReady
-from sagaflow.runners.signals import until_stopped
+from sagaflow.runners.signals import told_to_stop
 
 log = logging.getLogger("sagaflow.cli")
 
@@ -56,8 +56,9 @@ async def coordinator(
             undo_ready=undo_ready,
         ) as running,
     ):
-        log.info("coordinator %s runs %s", running.name, ", ".join(saga.name for saga in definitions))
-        which = await until_stopped()
+        with told_to_stop() as told:
+            log.info("coordinator %s runs %s", running.name, ", ".join(saga.name for saga in definitions))
+            which = await told
         log.info("%s: stopping", which.name)
     log.info("stopped")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -19,6 +21,16 @@ async def until_stopped() -> signal.Signals:
         async with serve(inventory, transport=transport, transactions=transactions):
             await until_stopped()
     """
+    with told_to_stop() as told:
+        return await told
+
+
+@contextmanager
+def told_to_stop() -> Iterator[asyncio.Future[signal.Signals]]:
+    """Heed the signals from here on; what it gives is done when one has come.
+
+    For a process that says that it is up: whoever has read that may send a signal at once.
+    """
     loop = asyncio.get_running_loop()
     told: asyncio.Future[signal.Signals] = loop.create_future()
 
@@ -30,7 +42,7 @@ async def until_stopped() -> signal.Signals:
     for which in STOP_SIGNALS:
         loop.add_signal_handler(which, tell, which)
     try:
-        return await told
+        yield told
     finally:
         for which, handler in handlers.items():
             loop.remove_signal_handler(which)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 
 import pytest
+
+from sagaflow.runners.signals import told_to_stop
 
 PROGRAM = """
 import asyncio, signal, sys
@@ -48,3 +51,9 @@ def test_a_second_signal_is_not_waited_for() -> None:
         process.terminate()
         process.wait(30)
     assert process.returncode == -signal.SIGTERM
+
+
+async def test_a_signal_counts_from_the_moment_a_process_may_say_that_it_is_up() -> None:
+    with told_to_stop() as told:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await told is signal.SIGTERM
