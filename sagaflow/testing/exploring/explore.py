@@ -14,6 +14,7 @@ from sagaflow.core.state import SagaStatus
 from sagaflow.definitions.ports import QueueKind
 from sagaflow.definitions.saga import Saga
 from sagaflow.errors import DefinitionError
+from sagaflow.runners.readiness import UndoReady
 from sagaflow.testing.exploring.history import Check, Told, play
 from sagaflow.testing.exploring.services import Service
 from sagaflow.testing.exploring.suspicions import suspicions
@@ -37,6 +38,7 @@ HANDLER_KINDS: Final[Mapping[str, Sequence[Kind]]] = {
         Kind.STOP_AFTER,
     ),
     "handler.compensation": (
+        Kind.REFUSE,
         Kind.FAIL,
         Kind.FAIL_AFTER,
         Kind.HANG,
@@ -79,7 +81,18 @@ UNDO_FAILS_MAX: Final = 3
 
 
 class CounterExample(AssertionError):
-    """A history in which the saga did not do what it should."""
+    """A history in which the saga did not do what it should.
+
+    Args:
+        story: all that is known about it.
+        problem: what is wrong, in one line.
+        faults: what goes wrong in it, to be given to `explore(replay=...)`.
+    """
+
+    def __init__(self, story: str, problem: str = "", faults: Sequence[str] = ()) -> None:
+        super().__init__(story)
+        self.problem = problem
+        self.faults = faults
 
 
 @dataclass
@@ -92,16 +105,31 @@ class Exploration:
     ended: Counter[SagaStatus] = field(default_factory=Counter)
     covered: Counter[str] = field(default_factory=Counter)
     """How often each kind of fault was met at each kind of point."""
+    explored: list[Sequence[Fault]] = field(default_factory=list)
+    """What was to go wrong in each history, in their order; first of all, nothing."""
+    story: str = ""
+    """What happened, of a history that was replayed."""
 
     @property
     def histories(self) -> int:
         """How many histories there were, with the one in which all goes well."""
-        return 1 + self.singles + self.pairs
+        return len(self.explored)
+
+    def figures(self) -> dict[str, Any]:
+        """The same as plain values, as a report of a test carries them."""
+        return {
+            "histories": self.histories,
+            "told": str(self).splitlines()[0],
+            "covered": dict(self.covered),
+            "story": self.story,
+        }
 
     def __str__(self) -> str:
         ended = ", ".join(f"{count} {status}" for status, count in sorted(self.ended.items()))
         rest = f" ({self.pairs_left_out} pairs were left out)" if self.pairs_left_out else ""
         kinds = "\n".join(f"    {count:6} x {what}" for what, count in sorted(self.covered.items()))
+        if self.story:
+            return f"one history, replayed. It ended: {ended}.\n{kinds}"
         return (
             f"{self.histories} histories: one in which all goes well, {self.singles} in which one thing goes wrong, "
             f"{self.pairs} in which more do{rest}. They ended: {ended}.\n{kinds}"
@@ -117,6 +145,9 @@ def explore(
     begin: Callable[[], Any] | None = None,
     pairs: int = 400,
     undo_fails: int = UNDO_FAILS_MAX,
+    histories: int | None = None,
+    undo_ready: UndoReady = UndoReady.BEFORE_PIVOT,
+    replay: Sequence[str] | None = None,
 ) -> Exploration:
     """Run a saga with its handlers through every single fault, and through pairs of them, in no real time.
 
@@ -136,6 +167,9 @@ def explore(
             returns is given to `check` as `end.outside`.
         pairs: how many histories with two faults are tried at most.
         undo_fails: how often in a row an undo is made to fail, at most.
+        histories: how many histories are played at most, instead of `pairs`; every single fault in any case.
+        undo_ready: when the coordinator waits for a participant whose undo may be needed; as given to yours.
+        replay: play only the history in which this goes wrong, as a counterexample names it; the result has its story.
 
     Returns:
         What was explored; printed, it says how much, and what was covered.
@@ -155,15 +189,28 @@ def explore(
     _expect_all_served(saga, services)
 
     def run(faults: Sequence[Fault], *, told: bool = False) -> Told:
-        return play(saga, saga_input, services, faults, check=check, begin=begin, told=told)
+        return play(saga, saga_input, services, faults, check=check, begin=begin, undo_ready=undo_ready, told=told)
 
-    return _in_a_thread_of_its_own(lambda: _explore(run, pairs, undo_fails))
+    if replay is not None:
+        faults = [Fault.parse(text) for text in replay]
+        return _in_a_thread_of_its_own(lambda: _replay(run, faults))
+    return _in_a_thread_of_its_own(lambda: _explore(run, pairs, undo_fails, histories))
 
 
 Run = Callable[..., Told]
 
 
-def _explore(run: Run, pairs: int, undo_fails: int) -> Exploration:
+def _replay(run: Run, faults: Sequence[Fault]) -> Exploration:
+    found = Exploration()
+    told = run(faults, told=True)
+    if told.problem is not None:
+        raise _counter_example(told)
+    _take(found, run, told)
+    found.story = told.story
+    return found
+
+
+def _explore(run: Run, pairs: int, undo_fails: int, histories: int | None) -> Exploration:
     found = Exploration()
     calm = run([])
     _take(found, run, calm)
@@ -173,6 +220,8 @@ def _explore(run: Run, pairs: int, undo_fails: int) -> Exploration:
         found.singles += 1
         _take(found, run, told)
         reached[fault,] = told.visits
+    if histories is not None:
+        pairs = histories - found.histories
     for faults in _together(reached, calm.visits, pairs, undo_fails, found):
         _take(found, run, run(faults))
         found.pairs += 1
@@ -180,9 +229,10 @@ def _explore(run: Run, pairs: int, undo_fails: int) -> Exploration:
 
 
 def _take(found: Exploration, run: Run, told: Told) -> None:
+    found.explored.append(told.faults)
     found.covered.update(f"{fault.kind} at {fault.point}" for fault in told.met)
     if told.problem is not None:
-        raise CounterExample(_story_of(run, told))
+        raise _counter_example(_smallest(run, told))
     if told.status is not None:
         found.ended[told.status] += 1
 
@@ -209,7 +259,8 @@ def _together(
     undo_fails: int,
     found: Exploration,
 ) -> Iterable[Sequence[Fault]]:
-    """First whatever can befall an undo, since only a fault leads to one; then other pairs, up to the bound."""
+    """First whatever can befall an undo, its messages and its commits, since only a fault leads to one; then other
+    pairs, up to the bound."""
     undos: list[Sequence[Fault]] = []
     others: list[Sequence[Fault]] = []
     for faults, visits in reached.items():
@@ -226,7 +277,8 @@ def _together(
                 [*faults, *(Fault(Kind.FAIL, point, who, nth) for nth in range(1, times + 1))]
                 for times in range(2, undo_fails + 1)
             ]
-        others += [[*faults, later] for later in _faults_at(visits, calm) if later.point != "handler.compensation"]
+        later_on = [[*faults, later] for later in _faults_at(visits, calm) if later.point != "handler.compensation"]
+        (undos if faults[0].kind is Kind.REFUSE else others).extend(later_on)
     firsts = [fault for (fault,) in (faults for faults in reached if faults)]
     others += [[one, other] for place, one in enumerate(firsts) for other in firsts[place + 1 :] if _differ(one, other)]
     chance = random.Random(0)  # noqa: S311  # the same pairs each time
@@ -250,7 +302,9 @@ def _one_of_each_kind(undos: Sequence[Sequence[Fault]], chance: random.Random) -
     first: list[Sequence[Fault]] = []
     rest: list[Sequence[Fault]] = []
     for faults in undos:
-        kind = (faults[0].point, faults[0].kind, *((fault.who, fault.kind, fault.nth) for fault in faults[1:]))
+        rest_of = ((fault.point, fault.who, fault.kind, fault.nth) for fault in faults[1:])
+        in_handler = faults[1].point.startswith("handler")
+        kind = (faults[0].point, faults[0].kind, *rest_of) if in_handler else tuple(rest_of)
         (rest if kind in seen else first).append(faults)
         seen.add(kind)
     chance.shuffle(rest)
@@ -261,19 +315,23 @@ def _differ(one: Fault, other: Fault) -> bool:
     return (one.point, one.who, one.nth) != (other.point, other.who, other.nth)
 
 
-def _story_of(run: Run, told: Told) -> str:
-    """The smallest history that shows a problem, as a story."""
+def _smallest(run: Run, told: Told) -> Told:
+    """The smallest history that shows a problem."""
     faults = shrink(told.faults, lambda some: run(some).problem is not None) if told.faults else []
-    smallest = run(faults, told=True)
-    wrong = (
-        "\n".join(f"    {in_words(fault)}" for fault in smallest.faults) or "    nothing: it happens when all goes well"
+    smallest: Told = run(faults, told=True)
+    return smallest
+
+
+def _counter_example(told: Told) -> CounterExample:
+    """A history that shows a problem, as a story."""
+    wrong = "\n".join(f"    {in_words(fault)}" for fault in told.faults) or "    nothing: it happens when all goes well"
+    hints = "".join(f"\n    {hint}" for hint in suspicions(told))
+    faults = [str(fault) for fault in told.faults]
+    story = (
+        f"{told.problem}\n\nWhat goes wrong in this history:\n{wrong}\n\nWhat happens:\n{told.story}\n\n"
+        f"{told.problem}" + (f"\n\nSuspicious:{hints}" if hints else "") + f"\n\nReplay it with replay={faults}"
     )
-    hints = "".join(f"\n    {hint}" for hint in suspicions(smallest))
-    replay = f"\n\nReplay it with faults={[str(fault) for fault in smallest.faults]}"
-    return (
-        f"{smallest.problem}\n\nWhat goes wrong in this history:\n{wrong}\n\nWhat happens:\n{smallest.story}\n\n"
-        f"{smallest.problem}" + (f"\n\nSuspicious:{hints}" if hints else "") + replay
-    )
+    return CounterExample(story, told.problem or "", faults)
 
 
 def _expect_all_served(saga: Saga[Any], services: Sequence[Service[Any]]) -> None:

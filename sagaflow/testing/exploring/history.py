@@ -19,9 +19,10 @@ from sagaflow.definitions.saga import Saga
 from sagaflow.errors import NotPossible, Unavailable
 from sagaflow.runners.coordinator import Coordinator
 from sagaflow.runners.operator import Operator
+from sagaflow.runners.readiness import UndoReady
 from sagaflow.runners.worker import serve
 from sagaflow.testing.exploring.observing import Call, Calls, observed
-from sagaflow.testing.exploring.services import Service, SqliteTables
+from sagaflow.testing.exploring.services import Service
 from sagaflow.testing.simulation.broker import SimulatedTransport
 from sagaflow.testing.simulation.chronicle import Chronicle
 from sagaflow.testing.simulation.faults import Fault, GivenFaults
@@ -134,12 +135,14 @@ class History:
         faults: Sequence[Fault],
         *,
         outside: Any,
+        undo_ready: UndoReady,
         told: bool,
     ) -> None:
         self._saga = saga
         self._input = saga_input
         self._services = services
         self._outside = outside
+        self._undo_ready = undo_ready
         self.faults = GivenFaults(faults)
         self._witness = _Witness()
         self.world = World(
@@ -175,8 +178,7 @@ class History:
         """Forget it."""
         self.world.end()
         for tables in self.tables.values():
-            if isinstance(tables, SqliteTables):
-                tables.close()
+            tables.close()
 
     @property
     def story(self) -> str:
@@ -223,6 +225,7 @@ class History:
             poll_seconds=POLL_SECONDS,
             lease_seconds=LEASE_SECONDS,
             ask_seconds=ASK_SECONDS,
+            undo_ready=self._undo_ready,
         ) as coordinator:
             while self._record() is None:
                 try:
@@ -305,6 +308,7 @@ def play(
     *,
     check: Check | None,
     begin: Callable[[], Any] | None,
+    undo_ready: UndoReady = UndoReady.BEFORE_PIVOT,
     told: bool = False,
 ) -> Told:
     """Play one history."""
@@ -312,7 +316,8 @@ def play(
     disabled, log.disabled = log.disabled, True
     level = log.level
     log.setLevel(logging.CRITICAL + 1)
-    history = History(saga, saga_input, services, faults, outside=None if begin is None else begin(), told=told)
+    outside = None if begin is None else begin()
+    history = History(saga, saga_input, services, faults, outside=outside, undo_ready=undo_ready, told=told)
     try:
         problem = history.play(check)
         return Told(

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from sagaflow.adapters.sqlite.connection import SqliteConnection
 from sagaflow.definitions.participant import Participant
@@ -14,6 +14,17 @@ from sagaflow.testing.simulation.database import Business
 
 Tx = TypeVar("Tx")
 T = TypeVar("T")
+
+
+class Tables(Business[Tx], Protocol[Tx]):
+    """The tables of a service in one history."""
+
+    def query(self, sql: str, *args: Any) -> Sequence[Any]:
+        """All rows of a query, of what is committed."""
+        ...
+
+    def close(self) -> None:
+        """The history is over."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,8 @@ class Service(Generic[Tx]):
         schema: SQL that makes the tables, as text or as the path of a file, or several of them; the handlers are given
             a `SqliteConnection`, as in an embedded saga.
         rows: SQL statements that fill them before each history.
-        tables: for handlers that take something else: makes the tables anew for each history.
+        tables: for handlers that take something else: makes the tables anew for each history. For PostgreSQL, see
+            `sagaflow.testing.postgres`.
 
     Example:
         Service(inventory, schema=Path("inventory/schema.sql"), rows=["INSERT INTO stock VALUES ('mug', 9, 9, 0)"])
@@ -34,10 +46,10 @@ class Service(Generic[Tx]):
     participant: Participant[Tx]
     schema: str | Path | Sequence[str | Path] = ()
     rows: Sequence[str] = ()
-    tables: Callable[[], Business[Tx]] | None = None
+    tables: Callable[[], Tables[Any]] | None = None
     _template: list[sqlite3.Connection] = field(default_factory=list, init=False, repr=False, compare=False)
 
-    def make_tables(self) -> Business[Any]:
+    def make_tables(self) -> Tables[Any]:
         """Tables for one history."""
         if self.tables is not None:
             return self.tables()

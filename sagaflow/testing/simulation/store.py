@@ -539,9 +539,10 @@ def set_of(saga_ids: Iterable[UUID]) -> Sequence[UUID]:
 
 def joined(record: SagaRecord, agenda: Agenda | None) -> SagaRecord:
     """A saga with its row on the agenda."""
-    if agenda is None:
-        return replace(record, wake_at=None, owner=None)
-    return replace(record, wake_at=agenda.wake_at, owner=agenda.process)
+    wake_at, owner = (None, None) if agenda is None else (agenda.wake_at, agenda.process)
+    if record.wake_at == wake_at and record.owner == owner:
+        return record
+    return replace(record, wake_at=wake_at, owner=owner)
 
 
 def keep_aside(kept: list[PutAside], messages: Sequence[PutAside], now: datetime) -> None:

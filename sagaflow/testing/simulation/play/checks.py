@@ -18,16 +18,19 @@ know of sagaflow is the plan, the machine that folds a journal, and the wire. Nu
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
+from sagaflow.core import effects as machine_effects
 from sagaflow.core.effects import Ignored, IgnoredBecause
 from sagaflow.core.events import (
     AbandonRequested,
     CancelRequested,
     DeadlinePassed,
     Event,
+    Failed,
     ReplyGiven,
     SkipRequested,
     Succeeded,
@@ -36,9 +39,10 @@ from sagaflow.core.events import (
 from sagaflow.core.machine import advance
 from sagaflow.core.plan import OnStuck, Operation, Plan, StepKind
 from sagaflow.core.state import SETTLED, OpStatus, SagaState, SagaStatus, by_name, initial
-from sagaflow.definitions.messages import Command, Reader, Reply, write
+from sagaflow.definitions.messages import Command, Reader, Reply, Unreadable, write
 from sagaflow.definitions.ports import DELIVERY_LIMIT, Address, BarrierKey, Entered, Fenced, QueueKind, Recorded, Undo
 from sagaflow.definitions.records import JournalEntry, SagaRecord
+from sagaflow.definitions.remembering import Remembered
 from sagaflow.runners.engine import event_of as event_of_reply
 from sagaflow.testing.simulation.chronicle import Chronicle
 from sagaflow.testing.simulation.database import Rows, RowsTx
@@ -52,8 +56,12 @@ COMPENSATION: Final = Operation.COMPENSATION
 BY_HAND: Final = (SkipRequested, ReplyGiven, AbandonRequested)
 """After these a person has taken over the responsibility for what is done and what is not."""
 
-_COMMANDS: Final[Reader[Command]] = Reader(Command)
-_REPLIES: Final[Reader[Reply]] = Reader(Reply)
+_COMMANDS: Final[Reader[Any]] = Reader(Command)
+_READERS: Final[Mapping[QueueKind, Reader[Any]]] = {
+    QueueKind.COMMANDS: _COMMANDS,
+    QueueKind.COMPENSATIONS: _COMMANDS,
+    QueueKind.REPLIES: Reader(Reply),
+}
 
 Attempt = tuple[UUID, str, Operation, int, int]
 
@@ -77,6 +85,15 @@ class Ledger(Rows):
                 self._checks.effect(row)
 
 
+class _Message:
+    """A command or a reply, as it was read at the broker."""
+
+    def __init__(self, message: Command | Reply) -> None:
+        self.attempt: Attempt = _attempt_of(message)
+        self.reply = message if isinstance(message, Reply) else None
+        self.copy = write(message)
+
+
 class Checks:
     """The witness of store, broker and databases."""
 
@@ -90,15 +107,20 @@ class Checks:
         self._plan_of: dict[UUID, Plan] = {}
         self._effects: Counter[tuple[UUID, str, Operation]] = Counter()
         self._copies: Counter[bytes] = Counter()
-        self._taken: set[tuple[Attempt, type[Event]]] = set()
-        """Answers that are in the journal. One that nobody served may come again, since it is asked again as it was."""
+        self._asked_again: set[Attempt] = set()
+        """Attempts that nobody served, and that are asked again as they were. What answered an earlier asking while
+        they waited counts for nothing, and may be acknowledged when they have been asked again."""
         self._answered: set[Attempt] = set()
         self._commanded: dict[UUID, set[Attempt]] = defaultdict(set)
+        self._bodies: dict[bytes, list[_Message]] = {}
+        """What was read: each body is looked at when it is published, and when it is acknowledged."""
+        self._moves: dict[str, Remembered[SagaState, tuple[SagaState, tuple[machine_effects.Effect, ...]]]] = {}
+        """What the machine has said in this history, by the hash of the plan."""
+        self._initial: dict[str, SagaState] = {}
 
-    def expect(self, holds: bool, which: str, otherwise: str) -> None:
-        """Fail the run unless an invariant holds."""
-        if not holds:
-            self._fail(Violation(f"{which}: {otherwise}"))
+    def broken(self, which: str, how: str) -> None:
+        """Fail the run: an invariant does not hold."""
+        self._fail(Violation(f"{which}: {how}"))
 
     # The store.
 
@@ -110,18 +132,34 @@ class Checks:
         name = f"saga {after.saga} {after.key}"
         if before is not None and before.state.ended:
             same = (after.state, after.timers) == (before.state, before.timers)
-            self.expect(same, "I8", f"{name} had ended {before.status} and was changed")
+            if not same:
+                self.broken("I8", f"{name} had ended {before.status} and was changed")
         if self.chronicle is not None:
             self.chronicle.written(after, journal)
         numbers = [entry.seq for entry in journal]
         expected = list(range(version + 1, after.version + 1))
-        self.expect(numbers == expected, "I6", f"{name} went from version {version} with the entries {numbers}")
-        state = self._states.get(saga_id) or initial(plan)
+        if numbers != expected:
+            self.broken("I6", f"{name} went from version {version} with the entries {numbers}")
+        state = self._states.get(saga_id) or self._beginning(plan)
         for entry in journal:
             state = self._fold(plan, state, entry, name)
         self._states[saga_id] = state
-        self.expect(state == after.state, "I6", f"{name}: the journal sums up to {state}, stored is {after.state}")
-        self.expect(not (after.state.ended and after.timers), "I7", f"{name} has ended, and its timers have not")
+        if state != after.state:
+            self.broken("I6", f"{name}: the journal sums up to {state}, stored is {after.state}")
+        if after.state.ended and after.timers:
+            self.broken("I7", f"{name} has ended, and its timers have not")
+
+    def _beginning(self, plan: Plan) -> SagaState:
+        return self._initial.setdefault(plan.hash, initial(plan))
+
+    def _advance(
+        self, plan: Plan, state: SagaState, event: Event
+    ) -> tuple[SagaState, tuple[machine_effects.Effect, ...]]:
+        """`advance`, remembered: sagas of one plan pass through the same few states."""
+        moves = self._moves.get(plan.hash)
+        if moves is None:
+            moves = self._moves[plan.hash] = Remembered(partial(advance, plan))
+        return moves(state, event)
 
     def taken_over(self, sagas: int) -> None:
         """Take note that a lease has lapsed."""
@@ -131,11 +169,12 @@ class Checks:
     def _fold(self, plan: Plan, state: SagaState, entry: JournalEntry, name: str) -> SagaState:
         event = entry.event
         self._note_event(plan, state, event, entry)
-        after, _ = advance(plan, state, event)
-        self.expect(after.status is entry.status, "I6", f"{name}: entry {entry.seq} says {entry.status}")
+        after, _ = self._advance(plan, state, event)
+        if after.status is not entry.status:
+            self.broken("I6", f"{name}: entry {entry.seq} says {entry.status}")
         if isinstance(event, Unserved):
             attempt = (entry.saga_id, event.step, event.operation, event.round, event.attempt)
-            self._taken.add((attempt, Unserved))
+            self._asked_again.add(attempt)
         if isinstance(event, BY_HAND) and entry.ignored is None:
             self.by_hand.add(entry.saga_id)
         for command in entry.commands:
@@ -160,10 +199,11 @@ class Checks:
         name = f"the {effect.operation} of {effect.step}"
         if self.chronicle is not None:
             self.chronicle.note(f"   {name} is committed at its participant")
-        self.expect(self._effects[key] == 1, "I4", f"{name} has its effect {self._effects[key]} times")
+        if self._effects[key] != 1:
+            self.broken("I4", f"{name} has its effect {self._effects[key]} times")
         plan = self._plan_of.get(effect.saga_id)
         if plan is None:
-            self._fail(Violation(f"I5: {name} was done for a saga that is not stored"))
+            self.broken("I5", f"{name} was done for a saga that is not stored")
             return
         if effect.saga_id in self.by_hand:
             return
@@ -173,14 +213,17 @@ class Checks:
             for before in plan.before[place]:
                 there = self._net(effect.saga_id, plan.steps[before].name) == 1
                 passed = not in_order and self._effects[effect.saga_id, plan.steps[before].name, COMPENSATION] == 1
-                self.expect(there or passed, "I3", f"{name} was done, and {plan.steps[before].name} before it is not")
+                if not (there or passed):
+                    self.broken("I3", f"{name} was done, and {plan.steps[before].name} before it is not")
         else:
             for later in plan.behind[place] if in_order else ():
                 gone = self._net(effect.saga_id, plan.steps[later].name) <= 0
-                self.expect(gone, "I3", f"{name} was done, and {plan.steps[later].name} behind it still is")
+                if not gone:
+                    self.broken("I3", f"{name} was done, and {plan.steps[later].name} behind it still is")
             happened = self._net(effect.saga_id, effect.step) == 0
             outside = effect.step in external_steps(plan)
-            self.expect(happened or outside, "I3", f"{name} was done, and there was nothing to undo")
+            if not (happened or outside):
+                self.broken("I3", f"{name} was done, and there was nothing to undo")
 
     def _net(self, saga_id: UUID, step: str) -> int:
         return self._effects[saga_id, step, ACTION] - self._effects[saga_id, step, COMPENSATION]
@@ -199,72 +242,72 @@ class Checks:
 
     def published(self, to: Address, body: bytes) -> None:
         """Take note of what is safe."""
-        match to.kind:
-            case QueueKind.COMMANDS | QueueKind.COMPENSATIONS:
-                for command in self._read(_COMMANDS, body):
-                    attempt = _attempt_of(command)
-                    committed = attempt in self._commanded[command.saga_id]
-                    self.expect(committed, "I5", f"{_told(attempt)} was sent, and nothing stored says so")
-                    self._copies[write(command)] += 1
-            case QueueKind.REPLIES:
-                for reply in self._read(_REPLIES, body):
-                    self._copies[write(reply)] += 1
-                    self._answered.add(_attempt_of(reply))
-            case _:
-                pass
+        for message in self._read(to, body):
+            self._copies[message.copy] += 1
+            if message.reply is not None:
+                self._answered.add(message.attempt)
+            elif message.attempt not in self._commanded[message.attempt[0]]:
+                self.broken("I5", f"{_told(message.attempt)} was sent, and nothing stored says so")
 
     def acked(self, address: Address, body: bytes) -> None:
         """I5: a body is dealt with."""
-        match address.kind:
-            case QueueKind.COMMANDS | QueueKind.COMPENSATIONS:
-                for command in self._read(_COMMANDS, body):
-                    attempt = _attempt_of(command)
-                    fine = self._is_on_its_way(command) or attempt in self._answered
-                    self.expect(fine, "I5", f"{_told(attempt)} was acknowledged unanswered")
-            case QueueKind.REPLIES:
-                for reply in self._read(_REPLIES, body):
-                    if not self._is_on_its_way(reply):
-                        self._reply_acked(reply)
-            case _:
-                pass
+        for message in self._read(address, body):
+            if self._is_on_its_way(message):
+                continue
+            if message.reply is not None:
+                self._reply_acked(message.reply)
+            elif message.attempt not in self._answered:
+                self.broken("I5", f"{_told(message.attempt)} was acknowledged unanswered")
 
-    def _is_on_its_way(self, acked: Command | Reply) -> bool:
+    def _is_on_its_way(self, acked: _Message) -> bool:
         """Whether another copy of what was acknowledged is at the broker: a body that comes again is taken apart, and
         each of its messages published alone."""
-        copy = write(acked)
-        self._copies[copy] -= 1
-        return self._copies[copy] > 0
+        self._copies[acked.copy] -= 1
+        return self._copies[acked.copy] > 0
 
     def _reply_acked(self, reply: Reply) -> None:
         """A reply that is acknowledged can change nothing any more, and what follows from it is on its way."""
         plan, state = self._plan_of.get(reply.saga_id), self._states.get(reply.saga_id)
         told = f"the reply to {_told(_attempt_of(reply))}"
         if plan is None or state is None:
-            self._fail(Violation(f"I5: {told} was acknowledged, and its saga is not stored"))
+            self.broken("I5", f"{told} was acknowledged, and its saga is not stored")
             return
         event = event_of_reply(reply)
-        _, effects = advance(plan, state, event)
+        _, effects = self._advance(plan, state, event)
         ignored = next((effect.because for effect in effects if isinstance(effect, Ignored)), None)
-        taken = ignored is not None or (_attempt_of(reply), type(event)) in self._taken
-        self.expect(taken, "I5", f"{told} ({reply.outcome}) was acknowledged before it was taken")
+        of_earlier = isinstance(event, Unserved | Failed) and _attempt_of(reply) in self._asked_again
+        taken = ignored is not None or of_earlier
+        if not taken:
+            self.broken("I5", f"{told} ({reply.outcome}) was acknowledged before it was taken")
         if state.ended:
             self.met[coverage.DUPLICATE_AFTER_END] += 1
 
-    def _read(self, reader: Reader[Any], body: bytes) -> Sequence[Any]:
-        messages = reader.read(body)
-        for message in messages:
-            self.expect(hasattr(message, "saga_id"), "I5", f"a message of our own cannot be read: {message!r}")
-        return messages
+    def _read(self, address: Address, body: bytes) -> Sequence[_Message]:
+        """The commands or replies of a body; of other messages nothing is asked."""
+        reader = _READERS.get(address.kind)
+        if reader is None:
+            return ()
+        known = self._bodies.get(body)
+        if known is None:
+            known = self._bodies[body] = []
+            for message in reader.read(body):
+                if isinstance(message, Unreadable):
+                    self.broken("I5", f"a message of our own cannot be read: {message!r}")
+                else:
+                    known.append(_Message(message))
+        return known
 
     # Whoever waits.
 
     def told(self, saga_id: UUID, status: SagaStatus) -> None:
         """I10: somebody was told how a saga stands."""
         state = self._states.get(saga_id)
-        self.expect(state is not None, "I10", f"somebody was told of saga {saga_id}, which is not stored")
-        self.expect(status in SETTLED, "I10", f"somebody was told that a saga has ended, and it is {status}")
-        if state is not None and status is not SagaStatus.STUCK:  # what is stuck may have gone on meanwhile
-            self.expect(state.status is status, "I10", f"somebody was told {status}, and stored is {state.status}")
+        if status not in SETTLED:
+            self.broken("I10", f"somebody was told that a saga has ended, and it is {status}")
+        if state is None:
+            self.broken("I10", f"somebody was told of saga {saga_id}, which is not stored")
+        elif status not in (state.status, SagaStatus.STUCK):  # what is stuck may have gone on meanwhile
+            self.broken("I10", f"somebody was told {status}, and stored is {state.status}")
 
     # The end.
 
@@ -273,8 +316,10 @@ class Checks:
         tables = store.tables
         for saga_id, record in tables.sagas.items():
             name = f"saga {record.saga} {record.key}"
-            self.expect(record.state.ended, "I1", f"{name} is still {record.status}")
-            self.expect(saga_id not in tables.agenda, "I7", f"{name} has ended and is still on the agenda")
+            if not record.state.ended:
+                self.broken("I1", f"{name} is still {record.status}")
+            if saga_id in tables.agenda:
+                self.broken("I7", f"{name} has ended and is still on the agenda")
             self.met[f"ended {record.status}"] += 1
             if record.state.cause is not None:
                 self.met[f"because {record.state.cause}"] += 1
@@ -284,7 +329,8 @@ class Checks:
         reasons = [
             aside.reason for aside in tables.put_aside if not aside.reason.startswith(f"given up: {DELIVERY_LIMIT}")
         ]
-        self.expect(not reasons, "I5", f"messages of our own were put aside: {reasons[:1]}")
+        if reasons:
+            self.broken("I5", f"messages of our own were put aside: {reasons[:1]}")
 
     def _expect_reason(self, name: str, journal: Sequence[JournalEntry]) -> None:
         told = any(
@@ -294,7 +340,8 @@ class Checks:
             or type(entry.event).__name__ == "TimerFired"
             for entry in journal
         )
-        self.expect(told, "I9", f"{name} was undone, and nothing says why")
+        if not told:
+            self.broken("I9", f"{name} was undone, and nothing says why")
 
     def _expect_all_or_nothing(self, record: SagaRecord, bank: Bank, name: str) -> None:
         plan = self._plan_of[record.saga_id]
@@ -303,14 +350,16 @@ class Checks:
             net = self._net(record.saga_id, step.name)
             if step.name in external_steps(plan):
                 left = bank.entries.get(f"{record.saga_id}/{step.name}", False)
-                self.expect(left == bool(wanted), "I2", f"{name} is {record.status}; {step.name} at the bank: {left}")
+                if left != bool(wanted):
+                    self.broken("I2", f"{name} is {record.status}; {step.name} at the bank: {left}")
                 net = min(max(net, 0), 1)  # what never came to our database may have been undone at the bank
-            self.expect(net == wanted, "I2", f"{name} is {record.status}, and {step.name} has {net} effects")
+            if net != wanted:
+                self.broken("I2", f"{name} is {record.status}, and {step.name} has {net} effects")
             undone = state.compensation.status is OpStatus.SUCCEEDED
-            self.expect(not (wanted and undone), "I2", f"{name} is {record.status}, and {step.name} is undone")
-            self.expect(
-                step.kind is StepKind.COMPENSATABLE or not undone, "I3", f"{name}: {step.name} can not be undone"
-            )
+            if wanted and undone:
+                self.broken("I2", f"{name} is {record.status}, and {step.name} is undone")
+            if undone and step.kind is not StepKind.COMPENSATABLE:
+                self.broken("I3", f"{name}: {step.name} can not be undone")
 
 
 class DatabaseChecks:
