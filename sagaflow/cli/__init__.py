@@ -4,6 +4,7 @@
     demo.py          sagaflow demo
     coordinator.py   sagaflow coordinator MODULE:NAME
     db.py            sagaflow db upgrade | status | sql
+    purge.py         sagaflow db purge, sagaflow erase SAGA_ID
     sagas.py         sagaflow list | show, with timeline.py
     steering.py      sagaflow retry | skip | cancel | abandon
     dead.py          sagaflow dead
