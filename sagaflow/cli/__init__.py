@@ -4,6 +4,7 @@
     demo.py          sagaflow demo
     coordinator.py   sagaflow coordinator MODULE:NAME
     db.py            sagaflow db upgrade | status | sql
+    purge.py         sagaflow db purge, sagaflow erase SAGA_ID
     why.py           sagaflow why SAGA, with telling.py
     sagas.py         sagaflow list | stuck | show, with timeline.py
     steering.py      sagaflow retry | reply | skip | cancel | abandon, with many.py
