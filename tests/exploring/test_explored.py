@@ -147,6 +147,10 @@ def test_an_action_comes_late_after_its_undo(found: Exploration) -> None:
     }
 
 
+def test_the_person_who_helps_is_not_killed(found: Exploration) -> None:
+    assert not [fault for faults in found.explored for fault in faults if fault.who == "nobody"]
+
+
 def test_all_of_it_was_met_and_counted(found: Exploration) -> None:
     assert found.histories == len(found.explored) == 1 + found.singles + found.pairs
     kinds = {f"{fault.kind} at {fault.point}" for faults in found.explored for fault in faults}

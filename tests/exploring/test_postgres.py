@@ -14,6 +14,7 @@ from payment.inventory.steps import inventory
 from payment.orders.checkout import checkout
 from payment.orders.steps import orders
 from payment.payments.steps import payments
+from sagaflow import Participant
 from sagaflow.testing import CounterExample, Service, explore
 from sagaflow.testing.postgres import PostgresTables
 from tests.exploring.shop import EXAMPLE, ORDER, all_or_nothing, gateway_in
@@ -46,8 +47,9 @@ async def _execute(url: str, sql: str) -> Any:
 def on_postgres(url: str) -> Iterator[Sequence[Service[Any]]]:
     """The three services, each with a connection of its own."""
     with ExitStack() as stack:
-        services = []
-        for participant in (orders, inventory, payments):
+        services: list[Service[Any]] = []
+        participants: Sequence[Participant[Any]] = (orders, inventory, payments)
+        for participant in participants:
             rows = [MUGS] if participant is inventory else []
             tables = stack.enter_context(PostgresTables(url, rows=rows))
             services.append(Service(participant, tables=tables.begin_history))

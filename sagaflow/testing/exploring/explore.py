@@ -20,6 +20,7 @@ from sagaflow.testing.exploring.services import Service
 from sagaflow.testing.exploring.suspicions import suspicions
 from sagaflow.testing.simulation.chronicle import in_words
 from sagaflow.testing.simulation.faults import Fault, Kind
+from sagaflow.testing.simulation.servers import NOBODY
 from sagaflow.testing.simulation.shrinking import shrink
 
 T = TypeVar("T")
@@ -73,8 +74,8 @@ SECONDS: Final[Mapping[Kind, float]] = {
 }
 """Longer than the default timeout of a step; frozen long enough that all attempts are over."""
 
-UNEXPLORED: Final = frozenset({str(QueueKind.INQUIRIES), str(QueueKind.ANSWERS)})
-"""Messages that change nothing of a saga."""
+UNEXPLORED: Final = frozenset({str(QueueKind.INQUIRIES), str(QueueKind.ANSWERS), NOBODY})
+"""Messages that change nothing of a saga, and the person who helps at the end, who cannot be killed."""
 
 UNDO_FAILS_MAX: Final = 3
 """How often in a row an undo is made to fail, unless said otherwise."""
