@@ -24,6 +24,7 @@ from sagaflow.cli.participants import participants
 from sagaflow.cli.sagas import list_sagas, show
 from sagaflow.cli.schemas import schemas
 from sagaflow.cli.steering import abandon, cancel, reply, retry, skip
+from sagaflow.cli.why import why
 from sagaflow.errors import SagaflowError, Unavailable
 
 DISTRIBUTION: Final = "sagaflow-framework"
@@ -70,6 +71,7 @@ app.command(db)
 db.command(upgrade, sort_key=1)
 db.command(status, sort_key=2)
 db.command(sql, sort_key=3)
+app.command(why, group=LOOK, sort_key=0)
 app.command(list_sagas, name="list", group=LOOK, sort_key=1)
 app.command(show, group=LOOK, sort_key=2)
 app.command(dead, group=LOOK, sort_key=3)
