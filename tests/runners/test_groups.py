@@ -472,15 +472,15 @@ def test_what_was_never_seen_or_has_failed_has_to_succeed_alone_and_oftener_each
 
 def test_a_refusal_is_prepared_for_until_it_has_not_come_for_long() -> None:
     pace = Pace()
-    assert not pace.refuses
     for _ in range(2):
         pace.refused()
         pace.succeeded(0.0)
         assert pace.is_quick, "it is no failure"
-        for _ in range(GUARDED):
-            assert pace.refuses
+        told = []
+        for _ in range(GUARDED + 1):
+            told.append(pace.refuses)
             pace.succeeded(0.0)
-        assert not pace.refuses
+        assert told == [*[True] * GUARDED, False]
 
 
 def test_with_each_success_in_a_group_a_failure_is_forgiven() -> None:
