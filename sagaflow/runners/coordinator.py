@@ -25,6 +25,7 @@ from sagaflow.definitions.messages import (
 )
 from sagaflow.definitions.ports import Address, QueueKind, SagaStore, Transport
 from sagaflow.definitions.records import INPUT_STEP, NO_PROCESS, Due, Payload, PayloadKind, SagaRecord, Watcher
+from sagaflow.definitions.retention import Retention
 from sagaflow.definitions.saga import Replies, Saga
 from sagaflow.definitions.surroundings import current
 from sagaflow.errors import DefinitionError, PayloadError, SagaNotFound, Unavailable
@@ -113,6 +114,9 @@ class Coordinator:
         ask_seconds: how often participants are asked what they serve. Who has not answered for three times as long
             does not count as there.
 
+        retention: how long sagas are kept that have ended; once an hour the others are deleted, in small batches and
+            with pauses. Left out, all are kept for ever.
+
     Raises:
         DefinitionError: a saga is unsound, or a name is missing.
 
@@ -131,6 +135,7 @@ class Coordinator:
         lease_seconds: float = 10.0,
         undo_ready: UndoReady = UndoReady.BEFORE_PIVOT,
         ask_seconds: float = 10.0,
+        retention: Retention | None = None,
     ) -> None:
         if ask_seconds <= 0:
             raise DefinitionError(f"ask_seconds is {ask_seconds}; it must be more than 0")
@@ -149,6 +154,7 @@ class Coordinator:
             wake=self._wake,
             poll_seconds=poll_seconds,
             lease_seconds=lease_seconds,
+            retention=retention,
         )
         self._undo_ready = UndoReady(undo_ready)
         self._roll_call = RollCall(
