@@ -22,7 +22,7 @@ from sagaflow.cli.dead import dead_drop, dead_list, dead_replay, dead_show
 from sagaflow.cli.demo import demo
 from sagaflow.cli.participants import participants
 from sagaflow.cli.purge import erase, purge
-from sagaflow.cli.sagas import list_sagas, show
+from sagaflow.cli.sagas import list_sagas, show, stuck
 from sagaflow.cli.schemas import schemas
 from sagaflow.cli.steering import abandon, cancel, reply, retry, skip
 from sagaflow.cli.why import why
@@ -76,6 +76,7 @@ db.command(sql, sort_key=3)
 db.command(purge, sort_key=4)
 app.command(why, group=LOOK, sort_key=0)
 app.command(list_sagas, name="list", group=LOOK, sort_key=1)
+app.command(stuck, group=LOOK, sort_key=1)
 app.command(show, group=LOOK, sort_key=2)
 app.command(dead)
 dead.default(dead_list)
