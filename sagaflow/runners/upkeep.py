@@ -14,6 +14,7 @@ from sagaflow.definitions.ports import SagaStore
 from sagaflow.definitions.records import Due
 from sagaflow.definitions.surroundings import current
 from sagaflow.errors import Unavailable
+from sagaflow.runners.telling import UNOBSERVED, Guarded
 
 log = logging.getLogger("sagaflow.coordinator")
 
@@ -40,7 +41,9 @@ class Upkeep:
         wake: Callable[[Due], Awaitable[None]],
         poll_seconds: float,
         lease_seconds: float,
+        observer: Guarded = UNOBSERVED,
     ) -> None:
+        self._observer = observer
         self._name = name
         self._process = process
         self._store = store
@@ -132,6 +135,7 @@ class Upkeep:
         sagas = await self._store.take_over(self._name)
         if sagas:
             log.warning("took over %d sagas of a process that has died", sagas)
+            self._observer.taken_over(sagas)
             self.nudge()
 
     def _jittered(self, seconds: float) -> float:
