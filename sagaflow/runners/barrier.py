@@ -94,9 +94,7 @@ class Order:
 class Barrier:
     """Carries out commands of one participant, in transactions with their barrier."""
 
-    def __init__(
-        self, transactions: Transactions[Any], participant: str = "", observer: Guarded = UNOBSERVED
-    ) -> None:
+    def __init__(self, transactions: Transactions[Any], participant: str = "", observer: Guarded = UNOBSERVED) -> None:
         self._transactions = transactions
         self._participant = participant
         self._observer = observer

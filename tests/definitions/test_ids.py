@@ -161,7 +161,9 @@ def test_the_trace_id_is_read_from_a_traceparent() -> None:
         f"00-{TRACE[:-1]}\N{ARABIC-INDIC DIGIT ONE}-{SPAN}-01",
     ],
 )
-@pytest.mark.parametrize("read", [ids.trace_id, ids.span_id, ids.is_sampled, lambda text: ids.child_traceparent(text, SPAN)])
+@pytest.mark.parametrize(
+    "read", [ids.trace_id, ids.span_id, ids.is_sampled, lambda text: ids.child_traceparent(text, SPAN)]
+)
 def test_what_is_no_traceparent_is_refused(read: Any, text: str) -> None:
     with pytest.raises(ValueError, match="is not a W3C traceparent, such as 00-<32 hex>-<16 hex>-01"):
         read(text)
