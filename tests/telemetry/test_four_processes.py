@@ -59,7 +59,11 @@ async def play(postgres: str, rabbitmq: str, directory: Path) -> tuple[list[Saga
 def check(record: SagaRecord, journal: Sequence[JournalEntry], spans: Sequence[Seen]) -> None:
     by_id = {span.span_id: span for span in spans}
     (root,) = [span for span in spans if not span.parent_id]
-    assert (root.name, root.span_id, root.service) == (f"saga {record.saga}", ids.span_id_of(record.saga_id), "checkout")
+    assert (root.name, root.span_id, root.service) == (
+        f"saga {record.saga}",
+        ids.span_id_of(record.saga_id),
+        "checkout",
+    )
     assert root.attributes["sagaflow.saga.status"] == record.status
     assert root.is_error == (record.state.cause is not None)
     answered = [entry for entry in journal if isinstance(entry.event, ANSWERS) and entry.ignored is None]
