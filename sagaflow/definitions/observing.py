@@ -13,10 +13,9 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from sagaflow.core.plan import Plan
-from sagaflow.core.state import SagaStatus
 from sagaflow.definitions.messages import Command, Reply
 from sagaflow.definitions.ports import Address
-from sagaflow.definitions.records import JournalEntry, SagaRecord
+from sagaflow.definitions.records import JournalEntry, OpenSagas, SagaRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +38,6 @@ class Answered:
     reply: Reply
     seconds: float
     """From its arrival in the process to its answer, waiting for its turn included."""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenSagas:
-    """How many sagas of one name are open in one status, and since when the oldest of them."""
-
-    saga: str
-    status: SagaStatus
-    count: int
-    oldest_seconds: float
 
 
 class Observer(Protocol):

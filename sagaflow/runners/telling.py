@@ -13,9 +13,9 @@ from sagaflow.core.plan import Plan
 from sagaflow.core.state import SETTLED
 from sagaflow.definitions import ids
 from sagaflow.definitions.messages import Command
-from sagaflow.definitions.observing import NOBODY, Answered, Moved, Observer, OpenSagas
+from sagaflow.definitions.observing import NOBODY, Answered, Moved, Observer
 from sagaflow.definitions.ports import Address, SagaStore
-from sagaflow.definitions.records import JournalEntry, SagaRecord
+from sagaflow.definitions.records import JournalEntry, OpenSagas, SagaRecord
 from sagaflow.errors import Unavailable
 from sagaflow.runners.batches import Batcher
 

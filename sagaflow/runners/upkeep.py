@@ -25,6 +25,9 @@ NUDGED_LOOKS_SECONDS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 LOOKS_PER_SECOND_MAX = 100
 
+COUNT_SECONDS = 15.0
+"""How often what is open is counted for the observer, by one process of the name."""
+
 
 class Upkeep:
     """The loops of one process. They go on through failures of the store, which only delay them.
@@ -62,6 +65,10 @@ class Upkeep:
             asyncio.create_task(self._forever("lease", self._keep_lease), name="sagaflow lease"),
             asyncio.create_task(self._forever("take over", self._look_after_others), name="sagaflow take over"),
         ]
+        if self._observer.is_anybody:
+            self._tasks.append(
+                asyncio.create_task(self._forever("open sagas", self._count_open), name="sagaflow open sagas")
+            )
 
     def nudge(self) -> None:
         """Something is due now, or will be when the caller's transaction is committed."""
@@ -129,6 +136,10 @@ class Upkeep:
     async def _look_after_others(self) -> None:
         await asyncio.sleep(self._jittered(self._lease_seconds / 2))
         await self._take_over()
+
+    async def _count_open(self) -> None:
+        self._observer.open_sagas(await self._store.open_sagas(self._name, self._process))
+        await asyncio.sleep(self._jittered(COUNT_SECONDS))
 
     async def _take_over(self) -> None:
         await self._store.keep_lease(self._name, self._process, self._lease_seconds)  # not from ourselves

@@ -74,7 +74,7 @@ def collecting() -> Iterator[Collector]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, *_: Any) -> None:
             """It says nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

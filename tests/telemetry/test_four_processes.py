@@ -1,4 +1,4 @@
-"""The payment saga over four processes: what they send to a collector is one tree for each saga, and is the journal's."""
+"""The payment saga over four processes: what they send to a collector is a tree for each saga, as in the journal."""
 
 from __future__ import annotations
 

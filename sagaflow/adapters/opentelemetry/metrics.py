@@ -14,9 +14,9 @@ from sagaflow.core import events
 from sagaflow.core.plan import Operation
 from sagaflow.core.state import ENDED, OpStatus, SagaStatus
 from sagaflow.definitions.messages import ReplyOutcome
-from sagaflow.definitions.observing import Answered, Moved, OpenSagas
+from sagaflow.definitions.observing import Answered, Moved
 from sagaflow.definitions.ports import Address, QueueKind
-from sagaflow.definitions.records import NO_PROCESS, JournalEntry
+from sagaflow.definitions.records import NO_PROCESS, JournalEntry, OpenSagas
 
 SAGA_SECONDS: Final = (0.1, 0.5, 1, 5, 15, 60, 300, 1_800, 7_200, 43_200, 86_400, 604_800)
 """The bounds of the buckets: sagas may take from a moment to a week."""

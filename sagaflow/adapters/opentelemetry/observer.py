@@ -20,9 +20,9 @@ from sagaflow.adapters.opentelemetry.tree import ToldSpan, spans_of
 from sagaflow.core.plan import Operation, Plan
 from sagaflow.definitions import ids
 from sagaflow.definitions.messages import Command
-from sagaflow.definitions.observing import Answered, Moved, OpenSagas
+from sagaflow.definitions.observing import Answered, Moved
 from sagaflow.definitions.ports import Address, QueueKind
-from sagaflow.definitions.records import JournalEntry, SagaRecord
+from sagaflow.definitions.records import JournalEntry, OpenSagas, SagaRecord
 from sagaflow.errors import StepRejected
 
 SCOPE: Final = "sagaflow"

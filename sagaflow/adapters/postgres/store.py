@@ -18,7 +18,7 @@ from sagaflow.adapters.postgres.database import AnyConnection, Database, in_time
 from sagaflow.adapters.postgres.migrations import Line
 from sagaflow.adapters.postgres.pool import keep_as_it_is, open_pool
 from sagaflow.core.plan import Plan
-from sagaflow.core.state import ENDED, SETTLED
+from sagaflow.core.state import ENDED, SETTLED, SagaStatus
 from sagaflow.definitions.crash_points import crash_point
 from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.named_queries import load
@@ -30,6 +30,7 @@ from sagaflow.definitions.records import (
     JournalEntry,
     KeptAnnouncement,
     LatestError,
+    OpenSagas,
     Payload,
     PutAside,
     SagaFilter,
@@ -164,6 +165,11 @@ class PostgresStore:
         sagas = await self._orphan(coordinator, lapsed)
         await self._fetch("forget_lapsed", coordinator, lapsed)
         return sagas
+
+    async def open_sagas(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:
+        """How many sagas are open, by saga and status; nothing, unless this process is the first of those alive."""
+        rows = await self._fetch("open_sagas", coordinator, process)
+        return [OpenSagas(row["saga"], SagaStatus(row["status"]), row["count"], row["oldest_seconds"]) for row in rows]
 
     async def put_aside(self, messages: Sequence[PutAside]) -> None:
         """Keep messages that could not be dealt with."""
