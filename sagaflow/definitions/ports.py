@@ -92,7 +92,11 @@ class SagaStore(Protocol):
         """Keep messages that could not be dealt with."""
 
     async def list_put_aside(self, limit: int) -> Sequence[PutAside]:
-        """The latest of them."""
+        """The latest of them, each with its number."""
+        ...
+
+    async def remove_put_aside(self, numbers: Sequence[int]) -> int:
+        """Forget those of these numbers; returns how many there were."""
         ...
 
     async def keep_announcements(self, announcements: Sequence[Announcement], live_seconds: float) -> None:
@@ -381,7 +385,11 @@ class Transactions(Protocol[Tx_co]):
         """Keep messages that could not be dealt with, in a transaction of its own."""
 
     async def list_put_aside(self, limit: int) -> Sequence[PutAside]:
-        """The latest of them."""
+        """The latest of them, each with its number."""
+        ...
+
+    async def remove_put_aside(self, numbers: Sequence[int]) -> int:
+        """Forget those of these numbers; returns how many there were."""
         ...
 
 

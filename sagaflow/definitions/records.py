@@ -184,6 +184,8 @@ class PutAside:
     body: bytes
     """As much of it as is kept."""
     at: datetime | None = None
+    number: int | None = None
+    """Given by whoever keeps it, and never given again."""
 
 
 @dataclass(frozen=True, slots=True)

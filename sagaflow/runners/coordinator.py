@@ -38,6 +38,8 @@ from sagaflow.runners.operator import Operator
 from sagaflow.runners.outbox import Outbox
 from sagaflow.runners.readiness import Readiness, UndoReady
 from sagaflow.runners.receipts import Receipt
+from sagaflow.runners.reporting import report_on
+from sagaflow.runners.reports import SagaReport
 from sagaflow.runners.requests import Requests, Standing
 from sagaflow.runners.roll_call import RollCall
 from sagaflow.runners.telling import Guarded, Tales
@@ -319,6 +321,16 @@ class Coordinator:
         if not records:
             raise SagaNotFound(f"there is no saga {saga_id}")
         return Run(self, records[0])
+
+    async def report(self, saga_id: UUID) -> SagaReport:
+        """What happened to a saga, what is undone, what is owed, and what to type; see `sagaflow why`.
+
+        It is made from the journal alone, so it needs no process that took part.
+
+        Raises:
+            SagaNotFound: there is no such saga.
+        """
+        return await report_on(self._store, saga_id)
 
     def operator(self, actor: str) -> Operator:
         """What a person can do about sagas, in the name of `actor`."""

@@ -1007,7 +1007,7 @@ class StoreContract:
         await store.put_aside(messages[:2])
         await store.put_aside(messages[2:])
         listed = await store.list_put_aside(2)
-        assert [replace(aside, at=None) for aside in listed] == [messages[2], messages[1]]
+        assert [replace(aside, at=None, number=None) for aside in listed] == [messages[2], messages[1]]
         assert all(aside.at is not None and aside.at.utcoffset() == timedelta(0) for aside in listed)
 
     async def test_any_message_can_be_put_aside(self, store: SagaStore) -> None:
@@ -1016,6 +1016,16 @@ class StoreContract:
         (aside,) = await store.list_put_aside(10)
         assert (without_nul(aside.source), without_nul(aside.reason)) == ("replies.?", "it holds ? and ✓")
         assert aside.body == body[:PUT_ASIDE_BYTES_MAX]
+
+    async def test_what_was_put_aside_is_forgotten_by_its_number(self, store: SagaStore) -> None:
+        await store.put_aside([PutAside("replies.shop", f"reason {number}", b"[]") for number in range(3)])
+        latest, middle, first = await store.list_put_aside(10)
+        assert latest.number is not None
+        assert first.number is not None
+        assert await store.remove_put_aside([latest.number, first.number, 4711]) == 2
+        assert list(await store.list_put_aside(10)) == [middle]
+        assert await store.remove_put_aside([latest.number, first.number]) == 0
+        assert await store.remove_put_aside([]) == 0
 
 
 # ------------------------------------------------------------------------------------------- values

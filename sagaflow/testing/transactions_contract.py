@@ -491,6 +491,16 @@ class TransactionsContract(ABC, Generic[Tx]):
     async def test_nothing_is_put_aside_at_first(self, transactions: Transactions[Tx]) -> None:
         assert list(await transactions.list_put_aside(10)) == []
 
+    async def test_what_was_put_aside_is_forgotten_by_its_number(self, transactions: Transactions[Tx]) -> None:
+        await transactions.put_aside([PutAside("replies.shop", f"reason {number}", b"[]") for number in range(3)])
+        latest, middle, first = await transactions.list_put_aside(10)
+        assert latest.number is not None
+        assert first.number is not None
+        assert await transactions.remove_put_aside([latest.number, first.number, 4711]) == 2
+        assert list(await transactions.list_put_aside(10)) == [middle]
+        assert await transactions.remove_put_aside([latest.number, first.number]) == 0
+        assert await transactions.remove_put_aside([]) == 0
+
     async def _deliver(
         self, transactions: Transactions[Tx], key: BarrierKey, operation: Operation, *, lost: bool
     ) -> None:

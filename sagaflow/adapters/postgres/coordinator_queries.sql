@@ -344,7 +344,10 @@ INSERT INTO sagaflow.put_aside (source, reason, body)
 SELECT source, reason, body FROM unnest($1::text[], $2::text[], $3::bytea[]) AS message (source, reason, body);
 
 -- name: list_put_aside
-SELECT at, source, reason, body FROM sagaflow.put_aside ORDER BY id DESC LIMIT $1;
+SELECT at, source, reason, body, id AS number FROM sagaflow.put_aside ORDER BY id DESC LIMIT $1;
+
+-- name: remove_put_aside
+DELETE FROM sagaflow.put_aside WHERE id = ANY($1::bigint[]) RETURNING id;
 
 -- name: keep_announcements
 -- Keep what processes of participants have announced now; they count as live for so many seconds. Of the

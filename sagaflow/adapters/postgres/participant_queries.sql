@@ -59,4 +59,7 @@ INSERT INTO sagaflow_participant.put_aside (source, reason, body)
 SELECT source, reason, body FROM unnest($1::text[], $2::text[], $3::bytea[]) AS message (source, reason, body);
 
 -- name: list_put_aside
-SELECT at, source, reason, body FROM sagaflow_participant.put_aside ORDER BY id DESC LIMIT $1;
+SELECT at, source, reason, body, id AS number FROM sagaflow_participant.put_aside ORDER BY id DESC LIMIT $1;
+
+-- name: remove_put_aside
+DELETE FROM sagaflow_participant.put_aside WHERE id = ANY($1::bigint[]) RETURNING id;

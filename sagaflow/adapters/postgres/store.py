@@ -179,6 +179,10 @@ class PostgresStore:
         """The latest of them, the last one first."""
         return await self._database.list_put_aside(_SQL["list_put_aside"], limit)
 
+    async def remove_put_aside(self, numbers: Sequence[int]) -> int:
+        """Forget those of these numbers; returns how many there were."""
+        return len(await self._database.fetch(_SQL["remove_put_aside"], list(numbers)))
+
     async def keep_announcements(self, announcements: Sequence[Announcement], live_seconds: float) -> None:
         """Keep what participants have announced just now; they count as live for so long."""
         latest = {(one.participant, one.host, one.hash): one for one in announcements}

@@ -83,6 +83,10 @@ class AsyncpgTransactions:
         """The latest of them, the last one first."""
         return await self._database.list_put_aside(_SQL["list_put_aside"], limit)
 
+    async def remove_put_aside(self, numbers: Sequence[int]) -> int:
+        """Forget those of these numbers; returns how many there were."""
+        return len(await self._database.fetch(_SQL["remove_put_aside"], list(numbers)))
+
 
 class AsyncpgTransaction:
     """A `ParticipantTransaction`. Entering waits for another transaction that has entered the same, until it

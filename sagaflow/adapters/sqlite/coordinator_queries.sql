@@ -205,7 +205,11 @@ INSERT INTO sagaflow_coordinator_put_aside (at, source, reason, body) VALUES (?,
 
 -- name: list_put_aside
 -- The latest messages, the last one first.
-SELECT at, source, reason, body FROM sagaflow_coordinator_put_aside ORDER BY number DESC LIMIT ?;
+SELECT at, source, reason, body, number FROM sagaflow_coordinator_put_aside ORDER BY number DESC LIMIT ?;
+
+-- name: remove_put_aside
+-- Forget a message.
+DELETE FROM sagaflow_coordinator_put_aside WHERE number = ?;
 
 -- name: keep_announcement
 -- A process of a participant has announced this now.

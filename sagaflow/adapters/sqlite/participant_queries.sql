@@ -21,4 +21,8 @@ INSERT INTO sagaflow_put_aside (at, source, reason, body) VALUES (?, ?, ?, ?);
 
 -- name: list_put_aside
 -- The latest messages, the last one first.
-SELECT at, source, reason, body FROM sagaflow_put_aside ORDER BY number DESC LIMIT ?;
+SELECT at, source, reason, body, number FROM sagaflow_put_aside ORDER BY number DESC LIMIT ?;
+
+-- name: remove_put_aside
+-- Forget a message.
+DELETE FROM sagaflow_put_aside WHERE number = ?;

@@ -176,7 +176,7 @@ def deferral_of(attempt: Attempt, row: sqlite3.Row) -> Deferral:
 
 def put_aside_of(row: sqlite3.Row) -> PutAside:
     """A message that was put aside, from its row."""
-    return PutAside(row["source"], row["reason"], row["body"], to_time(row["at"]))
+    return PutAside(row["source"], row["reason"], row["body"], to_time(row["at"]), row["number"])
 
 
 def optional_text(time: datetime | None) -> str | None:

@@ -206,6 +206,12 @@ class SqliteStore:
         """The latest of them, the last one first."""
         return await self._read(lambda db: [put_aside_of(row) for row in db.execute(_SQL["list_put_aside"], (limit,))])
 
+    async def remove_put_aside(self, numbers: Sequence[int]) -> int:
+        """Forget those of these numbers; returns how many there were."""
+        return await self._write(
+            lambda db: sum(db.execute(_SQL["remove_put_aside"], (number,)).rowcount for number in set(numbers))
+        )
+
     async def keep_announcements(self, announcements: Sequence[Announcement], live_seconds: float) -> None:
         """Keep what participants have announced just now; they count as live for so long."""
         now = self._clock()

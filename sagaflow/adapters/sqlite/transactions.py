@@ -84,6 +84,11 @@ class SqliteTransactions:
         async with self._database.snapshot() as connection:
             return [put_aside_of(row) for row in await connection.fetch(_SQL["list_put_aside"], limit)]
 
+    async def remove_put_aside(self, numbers: Sequence[int]) -> int:
+        """Forget those of these numbers; returns how many there were."""
+        async with self._database.transaction() as connection:
+            return sum([await connection.execute(_SQL["remove_put_aside"], number) for number in set(numbers)])
+
 
 class SqliteParticipantTransaction:
     """A `ParticipantTransaction`. It holds the write lock of the file from its beginning, so that of two that

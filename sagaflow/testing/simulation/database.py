@@ -24,7 +24,7 @@ from sagaflow.errors import Unavailable
 from sagaflow.testing.simulation.locks import Locks
 from sagaflow.testing.simulation.processes import CURRENT, Process
 from sagaflow.testing.simulation.servers import Line
-from sagaflow.testing.simulation.store import Clock, keep_aside
+from sagaflow.testing.simulation.store import Clock, keep_aside, remove_aside
 
 Tx = TypeVar("Tx")
 Met = TypeVar("Met", bound=Entered | Recorded | Fenced | Undo)
@@ -160,6 +160,10 @@ class SimulatedTransactions(Generic[Tx]):
     async def list_put_aside(self, limit: int) -> Sequence[PutAside]:
         """The latest of them, the last one first."""
         return await self.line.call("database.enter", lambda: self.aside[::-1][:limit])
+
+    async def remove_put_aside(self, numbers: Sequence[int]) -> int:
+        """Forget those of these numbers; returns how many there were."""
+        return await self.line.call("database.commit", lambda: remove_aside(self.aside, numbers))
 
 
 class SimulatedParticipantTransaction(Generic[Tx]):

@@ -250,6 +250,10 @@ class SimulatedStore:
         """The latest of them, the last one first."""
         return await self.line.call("store.read", lambda: self._latest_aside(limit))
 
+    async def remove_put_aside(self, numbers: Sequence[int]) -> int:
+        """Forget those of these numbers; returns how many there were."""
+        return await self.line.call("store.write", lambda: remove_aside(self.tables.put_aside, numbers))
+
     async def keep_announcements(self, announcements: Sequence[Announcement], live_seconds: float) -> None:
         """Keep what participants have announced just now; they count as live for so long."""
 
@@ -564,7 +568,16 @@ def joined(record: SagaRecord, agenda: Agenda | None) -> SagaRecord:
 
 def keep_aside(kept: list[PutAside], messages: Sequence[PutAside], now: datetime) -> None:
     """Add messages to those that were put aside."""
-    kept += [replace(message, body=message.body[:PUT_ASIDE_BYTES_MAX], at=now) for message in messages]
+    for message in messages:
+        number = 1 + max((one.number or 0 for one in kept), default=0)
+        kept.append(replace(message, body=message.body[:PUT_ASIDE_BYTES_MAX], at=now, number=number))
+
+
+def remove_aside(kept: list[PutAside], numbers: Sequence[int]) -> int:
+    """Forget those of these numbers; returns how many there were."""
+    before = len(kept)
+    kept[:] = [one for one in kept if one.number not in numbers]
+    return before - len(kept)
 
 
 def _matches(matching: SagaFilter, record: SagaRecord, now: datetime) -> bool:
