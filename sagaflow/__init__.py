@@ -16,6 +16,7 @@ from sagaflow.definitions.participant import ExternalStep as ExternalStep
 from sagaflow.definitions.participant import Participant as Participant
 from sagaflow.definitions.participant import ParticipantStep as ParticipantStep
 from sagaflow.definitions.participant import StepContext as StepContext
+from sagaflow.definitions.retention import Retention as Retention
 from sagaflow.definitions.retry import Retry as Retry
 from sagaflow.definitions.saga import Replies as Replies
 from sagaflow.definitions.saga import Saga as Saga

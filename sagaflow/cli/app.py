@@ -21,7 +21,8 @@ from sagaflow.cli.db import sql, status, upgrade
 from sagaflow.cli.dead import dead_drop, dead_list, dead_replay, dead_show
 from sagaflow.cli.demo import demo
 from sagaflow.cli.participants import participants
-from sagaflow.cli.sagas import list_sagas, show
+from sagaflow.cli.purge import erase, purge
+from sagaflow.cli.sagas import list_sagas, show, stuck
 from sagaflow.cli.schemas import schemas
 from sagaflow.cli.steering import abandon, cancel, reply, retry, skip
 from sagaflow.cli.why import why
@@ -72,8 +73,10 @@ app.command(db)
 db.command(upgrade, sort_key=1)
 db.command(status, sort_key=2)
 db.command(sql, sort_key=3)
+db.command(purge, sort_key=4)
 app.command(why, group=LOOK, sort_key=0)
 app.command(list_sagas, name="list", group=LOOK, sort_key=1)
+app.command(stuck, group=LOOK, sort_key=1)
 app.command(show, group=LOOK, sort_key=2)
 app.command(dead)
 dead.default(dead_list)
@@ -88,6 +91,7 @@ app.command(reply, group=STEER, sort_key=2)
 app.command(skip, group=STEER, sort_key=3)
 app.command(cancel, group=STEER, sort_key=4)
 app.command(abandon, group=STEER, sort_key=5)
+app.command(erase, group=STEER, sort_key=6)
 app.command(schemas, group=MORE)
 app["--help"].group = MORE
 app["--version"].group = MORE

@@ -234,6 +234,17 @@ class SagaFilter:
     """Only those of which nothing was written for so long, by the clock of the store."""
 
 
+@dataclass(frozen=True, slots=True)
+class PurgePage:
+    """What a look at the next rows of a purge has found."""
+
+    looked_at: int
+    expired: Mapping[str, int]
+    """How many have expired: sagas by their status, rows of a barrier by their operation."""
+    last: UUID | None
+    """The saga after which the next page begins; None: nothing that comes later can have expired yet."""
+
+
 _STATE = msgspec.json.Decoder(SagaState)
 _TIMERS = msgspec.json.Decoder(tuple[Timer, ...])
 _PLAN = msgspec.json.Decoder(Plan)

@@ -26,6 +26,7 @@ from sagaflow.definitions.messages import (
 from sagaflow.definitions.observing import NOBODY, Observer
 from sagaflow.definitions.ports import Address, QueueKind, SagaStore, Transport
 from sagaflow.definitions.records import INPUT_STEP, NO_PROCESS, Due, Payload, PayloadKind, SagaRecord, Watcher
+from sagaflow.definitions.retention import Retention
 from sagaflow.definitions.saga import Replies, Saga
 from sagaflow.definitions.surroundings import current
 from sagaflow.errors import DefinitionError, PayloadError, SagaNotFound, Unavailable
@@ -116,6 +117,9 @@ class Coordinator:
             does not count as there.
         observer: who is told what runs, such as `OpenTelemetryObserver` (docs/observability.md). Left out: nobody.
 
+        retention: how long sagas are kept that have ended; once an hour the others are deleted, in small batches and
+            with pauses. Left out, all are kept for ever.
+
     Raises:
         DefinitionError: a saga is unsound, or a name is missing.
 
@@ -135,6 +139,7 @@ class Coordinator:
         undo_ready: UndoReady = UndoReady.BEFORE_PIVOT,
         ask_seconds: float = 10.0,
         observer: Observer = NOBODY,
+        retention: Retention | None = None,
     ) -> None:
         if ask_seconds <= 0:
             raise DefinitionError(f"ask_seconds is {ask_seconds}; it must be more than 0")
@@ -156,6 +161,7 @@ class Coordinator:
             poll_seconds=poll_seconds,
             lease_seconds=lease_seconds,
             observer=self._observer,
+            retention=retention,
         )
         self._undo_ready = UndoReady(undo_ready)
         self._roll_call = RollCall(

@@ -1,6 +1,7 @@
 """What was put aside, as it is sent back to where it came from. Pure.
 
-Whoever publishes it forgets it only when the broker has confirmed it: dying in between sends it twice, and loses nothing.
+Whoever publishes it forgets it only when the broker has confirmed it: dying in between sends it twice, and loses
+nothing.
 """
 
 from __future__ import annotations

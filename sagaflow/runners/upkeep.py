@@ -1,4 +1,5 @@
-"""What a coordinator does by the clock: wake sagas whose time has come, keep its lease, take over from the dead."""
+"""What a coordinator does by the clock: wake sagas whose time has come, keep its lease, take over from the dead, and
+forget what is over for long enough."""
 
 from __future__ import annotations
 
@@ -12,8 +13,10 @@ from uuid import UUID
 from sagaflow.definitions.crash_points import crash_point
 from sagaflow.definitions.ports import SagaStore
 from sagaflow.definitions.records import Due
+from sagaflow.definitions.retention import Retention
 from sagaflow.definitions.surroundings import current
 from sagaflow.errors import Unavailable
+from sagaflow.runners.purging import purge_sagas
 from sagaflow.runners.telling import UNOBSERVED, Guarded
 
 log = logging.getLogger("sagaflow.coordinator")
@@ -27,6 +30,9 @@ LOOKS_PER_SECOND_MAX = 100
 
 COUNT_SECONDS = 15.0
 """How often what is open is counted for the observer, by one process of the name."""
+
+PURGE_EVERY_SECONDS = 3600.0
+"""How often what a retention does not keep is looked for."""
 
 
 class Upkeep:
@@ -45,6 +51,8 @@ class Upkeep:
         poll_seconds: float,
         lease_seconds: float,
         observer: Guarded = UNOBSERVED,
+        retention: Retention | None = None,
+        purge_every_seconds: float = PURGE_EVERY_SECONDS,
     ) -> None:
         self._observer = observer
         self._name = name
@@ -53,6 +61,8 @@ class Upkeep:
         self._wake = wake
         self._poll_seconds = poll_seconds
         self._lease_seconds = lease_seconds
+        self._retention = retention
+        self._purge_every_seconds = purge_every_seconds
         self._looks: set[int] = set()
         self._sooner = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -69,6 +79,8 @@ class Upkeep:
             self._tasks.append(
                 asyncio.create_task(self._forever("open sagas", self._count_open), name="sagaflow open sagas")
             )
+        if self._retention is not None:
+            self._tasks.append(asyncio.create_task(self._forever("purge", self._purge), name="sagaflow purge"))
 
     def nudge(self) -> None:
         """Something is due now, or will be when the caller's transaction is committed."""
@@ -140,6 +152,13 @@ class Upkeep:
     async def _count_open(self) -> None:
         self._observer.open_sagas(await self._store.open_sagas(self._name, self._process))
         await asyncio.sleep(self._jittered(COUNT_SECONDS))
+
+    async def _purge(self) -> None:
+        assert self._retention is not None, "there is no such loop without one"
+        await asyncio.sleep(self._jittered(self._purge_every_seconds))
+        gone = await purge_sagas(self._store, self._retention)
+        if gone.total():
+            log.info("purged %s", ", ".join(f"{count} {what}" for what, count in sorted(gone.items()) if count))
 
     async def _take_over(self) -> None:
         await self._store.keep_lease(self._name, self._process, self._lease_seconds)  # not from ourselves

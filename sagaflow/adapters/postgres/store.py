@@ -32,6 +32,7 @@ from sagaflow.definitions.records import (
     LatestError,
     OpenSagas,
     Payload,
+    PurgePage,
     PutAside,
     SagaFilter,
     SagaRecord,
@@ -237,6 +238,22 @@ class PostgresStore:
     async def deferrals(self, attempts: Sequence[Attempt]) -> Sequence[Deferral]:
         """Since when these attempts wait, as far as they do, and why."""
         return [rows.deferral_of(row) for row in await self._fetch("deferrals", *rows.attempts(attempts))]
+
+    async def purge(
+        self, kept_seconds: Mapping[SagaStatus, float], after: UUID | None, limit: int, *, delete: bool
+    ) -> PurgePage:
+        """Delete, or count, the sagas among the next `limit` that ended so long ago in their status."""
+        query = _SQL["purge" if delete else "count_expired"]
+        statuses = [status.value for status in kept_seconds]
+        return await self._database.purge(query, statuses, list(kept_seconds.values()), after=after, limit=limit)
+
+    async def purge_put_aside(self, kept_seconds: float, limit: int, *, delete: bool) -> int:
+        """Delete, or count, the oldest messages that were put aside so long ago."""
+        return len(await self._fetch("purge_put_aside" if delete else "count_put_aside", kept_seconds, limit))
+
+    async def erase(self, saga_ids: Sequence[UUID]) -> Sequence[UUID]:
+        """Delete the payloads of those of these sagas that have ended; returns which those are."""
+        return [row["id"] for row in await self._fetch("erase", saga_ids)]
 
     async def _fetch(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
         return await self._database.fetch(_SQL[query], *arguments)

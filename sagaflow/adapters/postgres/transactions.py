@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Self, cast
+from uuid import UUID
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -16,7 +17,7 @@ from sagaflow.adapters.postgres.pool import open_pool
 from sagaflow.core.plan import Operation
 from sagaflow.definitions.named_queries import load
 from sagaflow.definitions.ports import BarrierKey, Entered, Entry, Fenced, Recorded, Settled, Undo, expect_distinct
-from sagaflow.definitions.records import PutAside
+from sagaflow.definitions.records import PurgePage, PutAside
 
 _SQL: Final = load(__package__, "participant_queries.sql")
 
@@ -86,6 +87,18 @@ class AsyncpgTransactions:
     async def remove_put_aside(self, numbers: Sequence[int]) -> int:
         """Forget those of these numbers; returns how many there were."""
         return len(await self._database.fetch(_SQL["remove_put_aside"], list(numbers)))
+
+    async def purge(
+        self, kept_seconds: float, open_sagas: Collection[UUID], after: UUID | None, limit: int, *, delete: bool
+    ) -> PurgePage:
+        """Delete, or count, the rows of the barrier among the next `limit` whose sagas were quiet for so long."""
+        query = _SQL["purge" if delete else "count_expired"]
+        return await self._database.purge(query, kept_seconds, list(open_sagas), after=after, limit=limit)
+
+    async def purge_put_aside(self, kept_seconds: float, limit: int, *, delete: bool) -> int:
+        """Delete, or count, the oldest messages that were put aside so long ago."""
+        query = _SQL["purge_put_aside" if delete else "count_put_aside"]
+        return len(await self._database.fetch(query, kept_seconds, limit))
 
 
 class AsyncpgTransaction:

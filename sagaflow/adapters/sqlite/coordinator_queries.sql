@@ -224,3 +224,34 @@ DELETE FROM sagaflow_announcement WHERE participant IN (SELECT value FROM json_e
 -- name: announcements
 -- All that is kept, by participant, then the one that was heard last first.
 SELECT * FROM sagaflow_announcement ORDER BY participant, heard_at DESC, host, hash;
+
+-- name: purge_page
+-- The next sagas in the order of their ids, to see which of them have expired.
+SELECT saga_id, status, started_at, ended_at FROM sagaflow_saga WHERE saga_id > ? ORDER BY saga_id LIMIT ?;
+
+-- name: delete_payloads
+-- Of a saga that has ended.
+DELETE FROM sagaflow_payload WHERE saga_id = ?;
+
+-- name: delete_journal
+-- Of a saga that is to be deleted.
+DELETE FROM sagaflow_journal WHERE saga_id = ?;
+
+-- name: delete_saga
+-- Nothing of it is left elsewhere.
+DELETE FROM sagaflow_saga WHERE saga_id = ? AND ended_at IS NOT NULL;
+
+-- name: ended
+-- Those of a JSON array of sagas that have ended.
+SELECT saga_id FROM sagaflow_saga
+WHERE saga_id IN (SELECT value FROM json_each(?)) AND ended_at IS NOT NULL
+ORDER BY saga_id;
+
+-- name: purge_put_aside
+-- Forget the oldest messages that were put aside before a time.
+DELETE FROM sagaflow_coordinator_put_aside
+WHERE number IN (SELECT number FROM sagaflow_coordinator_put_aside WHERE at <= ? ORDER BY number LIMIT ?);
+
+-- name: count_put_aside
+-- The same, but nothing is deleted.
+SELECT count(*) FROM (SELECT 1 FROM sagaflow_coordinator_put_aside WHERE at <= ? LIMIT ?);

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Final, Self
+from uuid import UUID
 
 from sagaflow.adapters.sqlite.connection import BUSY_SECONDS, SqliteConnection, SqliteDatabase
-from sagaflow.adapters.sqlite.rows import put_aside_of, put_aside_parameters
+from sagaflow.adapters.sqlite.rows import purge_put_aside, put_aside_of, put_aside_parameters
 from sagaflow.adapters.sqlite.schema import PARTICIPANT
 from sagaflow.adapters.sqlite.times import Clock, to_text, utc_now
 from sagaflow.core.plan import Operation
 from sagaflow.definitions.named_queries import load
 from sagaflow.definitions.ports import BarrierKey, Entered, Entry, Fenced, Recorded, Settled, Undo, expect_distinct
-from sagaflow.definitions.records import PutAside
+from sagaflow.definitions.records import PurgePage, PutAside
 
 _SQL: Final = load(__package__, "participant_queries.sql")
 
@@ -88,6 +91,21 @@ class SqliteTransactions:
         """Forget those of these numbers; returns how many there were."""
         async with self._database.transaction() as connection:
             return sum([await connection.execute(_SQL["remove_put_aside"], number) for number in set(numbers)])
+
+    async def purge(
+        self, kept_seconds: float, open_sagas: Collection[UUID], after: UUID | None, limit: int, *, delete: bool
+    ) -> PurgePage:
+        """Delete, or count, the rows of the barrier among the next `limit` whose sagas were quiet for so long."""
+        until = to_text(self._clock() - timedelta(seconds=kept_seconds))
+        kept = {str(saga_id) for saga_id in open_sagas}
+        async with self._database.transaction() as connection:
+            return await connection.call(lambda db: _purge(db, until, kept, after, limit, delete))
+
+    async def purge_put_aside(self, kept_seconds: float, limit: int, *, delete: bool) -> int:
+        """Delete, or count, the oldest messages that were put aside so long ago."""
+        until = to_text(self._clock() - timedelta(seconds=kept_seconds))
+        async with self._database.transaction() as connection:
+            return await connection.call(lambda db: purge_put_aside(db, _SQL, until, limit, delete))
 
 
 class SqliteParticipantTransaction:
@@ -175,6 +193,18 @@ def _settled(db: sqlite3.Connection, key: BarrierKey) -> Mapping[str, sqlite3.Ro
 
 def _enter(db: sqlite3.Connection, entry: Entry, operation: Operation, now: str) -> None:
     db.execute(_SQL["enter"], (str(entry.key.saga_id), entry.key.step, operation.value, entry.round, now))
+
+
+def _purge(
+    db: sqlite3.Connection, until: str, kept: Collection[str], after: UUID | None, limit: int, delete: bool
+) -> PurgePage:
+    page = db.execute(_SQL["purge_page"], ("" if after is None else str(after), limit)).fetchall()
+    quiet = dict.fromkeys((row["saga_id"],) for row in page if row["latest"] <= until and row["saga_id"] not in kept)
+    expired = Counter(row["operation"] for saga in quiet for row in db.execute(_SQL["operations"], saga))
+    if delete:
+        db.executemany(_SQL["delete_barrier"], list(quiet))
+    goes_on = len(page) == limit and min(row["settled_at"] for row in page) <= until
+    return PurgePage(len(page), expired, UUID(page[-1]["saga_id"]) if goes_on else None)
 
 
 def _outcome(row: sqlite3.Row | None, round_: int) -> bytes | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
+from uuid import UUID
 
 from sagaflow.core.plan import Operation
 from sagaflow.definitions.ports import (
@@ -19,12 +21,12 @@ from sagaflow.definitions.ports import (
     Undo,
     expect_distinct,
 )
-from sagaflow.definitions.records import PutAside
+from sagaflow.definitions.records import PurgePage, PutAside
 from sagaflow.errors import Unavailable
 from sagaflow.testing.simulation.locks import Locks
 from sagaflow.testing.simulation.processes import CURRENT, Process
 from sagaflow.testing.simulation.servers import Line
-from sagaflow.testing.simulation.store import Clock, keep_aside, remove_aside
+from sagaflow.testing.simulation.store import Clock, keep_aside, purge_aside, remove_aside
 
 Tx = TypeVar("Tx")
 Met = TypeVar("Met", bound=Entered | Recorded | Fenced | Undo)
@@ -98,6 +100,7 @@ class _Settled:
     round: int
     refusal: bool
     outcome: bytes
+    at: datetime
 
 
 class SimulatedTransactions(Generic[Tx]):
@@ -165,6 +168,34 @@ class SimulatedTransactions(Generic[Tx]):
         """Forget those of these numbers; returns how many there were."""
         return await self.line.call("database.commit", lambda: remove_aside(self.aside, numbers))
 
+    async def purge(
+        self, kept_seconds: float, open_sagas: Collection[UUID], after: UUID | None, limit: int, *, delete: bool
+    ) -> PurgePage:
+        """Delete, or count, the rows of the barrier among the next `limit` whose sagas were quiet for so long."""
+        until = self.clock() - timedelta(seconds=kept_seconds)
+        return await self.line.call(
+            "database.commit", lambda: self._purge(until, set(open_sagas), after, limit, delete)
+        )
+
+    def _purge(self, until: datetime, kept: set[UUID], after: UUID | None, limit: int, delete: bool) -> PurgePage:
+        places = [place for place in self.barrier if after is None or place[0].saga_id > after]
+        places = sorted(places, key=lambda place: (place[0].saga_id, place[0].step, place[1]))[:limit]
+        page = {key.saga_id for key, _ in places}
+        young = {key.saga_id for (key, _), settled in self.barrier.items() if settled.at > until}
+        locked = {key.saga_id for key, _ in places if not self.locks.is_free(key, self)}
+        quiet = page - young - kept - locked
+        expired = [place for place in self.barrier if place[0].saga_id in quiet]
+        for place in expired if delete else ():
+            del self.barrier[place]
+        goes_on = len(places) == limit and bool(page - young)
+        counted = Counter(operation.value for _, operation in expired)
+        return PurgePage(len(places), counted, places[-1][0].saga_id if goes_on else None)
+
+    async def purge_put_aside(self, kept_seconds: float, limit: int, *, delete: bool) -> int:
+        """Delete, or count, the oldest messages that were put aside so long ago."""
+        until = self.clock() - timedelta(seconds=kept_seconds)
+        return await self.line.call("database.commit", lambda: purge_aside(self.aside, until, limit, delete=delete))
+
 
 class SimulatedParticipantTransaction(Generic[Tx]):
     """A `ParticipantTransaction`."""
@@ -228,7 +259,7 @@ class SimulatedParticipantTransaction(Generic[Tx]):
                 raise RuntimeError(
                     f"the {one.operation} of {one.key} was not entered in this transaction, or is recorded already"
                 )
-            self._settled[place] = _Settled(self._entered.pop(place), one.refusal, one.outcome)
+            self._settled[place] = _Settled(self._entered.pop(place), one.refusal, one.outcome, self._database.clock())
 
     def expect_all_recorded(self) -> None:
         """Nothing may be committed whose outcome could not be told to duplicates."""
