@@ -465,6 +465,20 @@ class ParticipantTransaction(Protocol[Tx_co]):
         """
         ...
 
+    async def guard(self) -> None:
+        """From here on, what is written can be taken back by itself; what was written before no longer.
+
+        Raises:
+            RuntimeError: a handler has ended the transaction, or went on after a statement of it had failed.
+        """
+
+    async def take_back(self) -> None:
+        """Undo what was written since the latest `guard`, and nothing else. What was entered before stays entered.
+
+        Raises:
+            RuntimeError: a handler has ended the transaction.
+        """
+
     async def record(self, settled: Sequence[Settled]) -> None:
         """Keep the outcomes of operations that were entered in this transaction.
 
