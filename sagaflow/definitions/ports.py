@@ -24,6 +24,7 @@ from sagaflow.definitions.records import (
     JournalEntry,
     KeptAnnouncement,
     LatestError,
+    OpenSagas,
     Payload,
     PurgePage,
     PutAside,
@@ -82,6 +83,11 @@ class SagaStore(Protocol):
     async def take_over(self, coordinator: str) -> int:
         """Put the open sagas of processes whose lease has lapsed on the agenda, to be re-sent now; forget
         those processes. Returns how many sagas."""
+        ...
+
+    async def open_sagas(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:
+        """How many sagas of this coordinator name are open, by saga and status. Nothing, unless this process is the
+        first, by its id, of those of the name that are alive: so one of them counts for all."""
         ...
 
     async def put_aside(self, messages: Sequence[PutAside]) -> None:
@@ -458,6 +464,20 @@ class ParticipantTransaction(Protocol[Tx_co]):
             ValueError: a key is there twice.
         """
         ...
+
+    async def guard(self) -> None:
+        """From here on, what is written can be taken back by itself; what was written before no longer.
+
+        Raises:
+            RuntimeError: a handler has ended the transaction, or went on after a statement of it had failed.
+        """
+
+    async def take_back(self) -> None:
+        """Undo what was written since the latest `guard`, and nothing else. What was entered before stays entered.
+
+        Raises:
+            RuntimeError: a handler has ended the transaction.
+        """
 
     async def record(self, settled: Sequence[Settled]) -> None:
         """Keep the outcomes of operations that were entered in this transaction.

@@ -428,6 +428,51 @@ class TransactionsContract(ABC, Generic[Tx]):
             )
         assert [await act(transactions, key, 2) for key in (done, refused)] == [Recorded(DONE), Entered()]
 
+    async def test_what_was_written_since_the_guard_is_taken_back_and_nothing_else(
+        self, transactions: Transactions[Tx]
+    ) -> None:
+        keys = [new_key() for _ in range(4)]
+        async with transactions.begin() as transaction:
+            await transaction.enter_actions([Entry(key, 1) for key in keys])
+            await self.add_row(transaction.tx, "before any")
+            for number, taken_back in enumerate([False, True, True, False]):
+                await transaction.guard()
+                await self.add_row(transaction.tx, f"guarded {number}")
+                await self.add_row(transaction.tx, f"guarded {number}, too")
+                if taken_back:
+                    await transaction.take_back()
+                    assert f"guarded {number}" not in await self.rows(transaction.tx)
+                await self.add_row(transaction.tx, f"after {number}")
+            outcomes = [DONE, REFUSED, REFUSED, DONE]
+            await transaction.record(
+                [
+                    Settled(key, Operation.ACTION, outcome, refusal=outcome is REFUSED)
+                    for key, outcome in zip(keys, outcomes, strict=True)
+                ]
+            )
+        assert Counter(await self._committed_rows(transactions)) == Counter(
+            ["before any", *(f"after {number}" for number in range(4))]
+            + [f"guarded {number}{too}" for number in (0, 3) for too in ("", ", too")]
+        )
+        assert [await act(transactions, key) for key in keys] == [Recorded(outcome) for outcome in outcomes]
+        assert [await act(transactions, key, 2) for key in keys[:2]] == [Recorded(DONE), Entered()]
+
+    async def test_what_was_taken_back_is_gone_with_the_rest_if_all_is_rolled_back(
+        self, transactions: Transactions[Tx]
+    ) -> None:
+        key = new_key()
+        with suppress(Abort):
+            async with transactions.begin() as transaction:
+                assert await enter_action(transaction, key) == Entered()
+                await transaction.guard()
+                await self.add_row(transaction.tx, "taken back")
+                await transaction.take_back()
+                await self.add_row(transaction.tx, "written")
+                await record(transaction, key, Operation.ACTION, REFUSED, refusal=True)
+                raise Abort
+        assert await self._committed_rows(transactions) == []
+        assert await act(transactions, key) == Entered()
+
     async def test_of_many_each_needs_an_outcome(self, transactions: Transactions[Tx]) -> None:
         keys = [new_key(), new_key()]
         unrecorded = None

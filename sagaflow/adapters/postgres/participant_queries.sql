@@ -40,6 +40,16 @@ SELECT saga_id, step, action.outcome AS action, compensation.outcome AS compensa
     pg_current_xact_id()::text AS transaction
 FROM action JOIN compensation USING (saga_id, step);
 
+-- name: guard
+SAVEPOINT sagaflow;
+
+-- name: guard_again
+-- In one round trip. The savepoint before is released, so that they do not pile up.
+RELEASE SAVEPOINT sagaflow; SAVEPOINT sagaflow;
+
+-- name: take_back
+ROLLBACK TO SAVEPOINT sagaflow;
+
 -- name: record
 -- Settle operations that were entered. Nothing is, if this is not the transaction that has entered them; none that
 -- is settled already is returned. The rows are there and are updated: as an upsert, since that finds each by the

@@ -111,6 +111,7 @@ class AsyncpgTransaction:
         self._unrecorded: set[tuple[BarrierKey, Operation]] = set()
         self._id = ""
         """Which transaction it is, as the server calls it; empty until something was entered."""
+        self._is_guarded = False
 
     @property
     def tx(self) -> asyncpg.Connection:
@@ -126,6 +127,23 @@ class AsyncpgTransaction:
         """Enter the barrier for compensations, and fence their actions off."""
         rows = await self._enter("enter_compensations", entries)
         return [self._compensation_of(entry.key, row) for entry, row in zip(entries, rows, strict=True)]
+
+    async def guard(self) -> None:
+        """From here on, what is written can be taken back: a savepoint, one round trip.
+
+        Raises:
+            RuntimeError: a handler has ended the transaction, or went on after a statement of it had failed.
+        """
+        await self._execute("guard_again" if self._is_guarded else "guard")
+        self._is_guarded = True
+
+    async def take_back(self) -> None:
+        """Undo what was written since the latest `guard`.
+
+        Raises:
+            RuntimeError: a handler has ended the transaction.
+        """
+        await self._execute("take_back")
 
     async def record(self, settled: Sequence[Settled]) -> None:
         """Keep the outcomes of operations that were entered.
@@ -190,6 +208,14 @@ class AsyncpgTransaction:
         """Raises `RuntimeError` if an operation was entered that has no outcome to tell to duplicates."""
         if self._unrecorded:
             raise RuntimeError(f"entered, but without an outcome to tell to duplicates: {self._unrecorded}")
+
+    async def _execute(self, query: str) -> None:
+        try:
+            await self._database.execute_by(self._connection, _SQL[query])
+        except asyncpg.InFailedSQLTransactionError as error:
+            raise RuntimeError("a handler went on after a statement had failed, which has undone all") from error
+        except (asyncpg.NoActiveSQLTransactionError, asyncpg.InvalidSavepointSpecificationError) as error:
+            raise RuntimeError("a handler has ended the transaction of its step; leave that to sagaflow") from error
 
     async def _fetch(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
         return await self._database.fetch_by(self._connection, _SQL[query], *arguments)

@@ -10,6 +10,18 @@ SELECT operation, round, refusal, outcome FROM sagaflow_barrier WHERE saga_id = 
 INSERT INTO sagaflow_barrier (saga_id, step, operation, round, settled_at) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET round = excluded.round, refusal = 0, outcome = NULL, settled_at = excluded.settled_at;
 
+-- name: guard
+-- What is written from here on can be taken back.
+SAVEPOINT sagaflow;
+
+-- name: release
+-- ... and no longer.
+RELEASE SAVEPOINT sagaflow;
+
+-- name: take_back
+-- Undo it.
+ROLLBACK TO SAVEPOINT sagaflow;
+
 -- name: record
 -- Keep the outcome of an operation that was entered.
 UPDATE sagaflow_barrier SET refusal = ?, outcome = ?

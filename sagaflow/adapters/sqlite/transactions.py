@@ -116,6 +116,7 @@ class SqliteParticipantTransaction:
         self._connection = connection
         self._clock = clock
         self._unrecorded: set[tuple[BarrierKey, Operation]] = set()
+        self._is_guarded = False
 
     @property
     def tx(self) -> SqliteConnection:
@@ -137,6 +138,17 @@ class SqliteParticipantTransaction:
         entered = await self._connection.call(lambda db: [_enter_compensation(db, entry, now) for entry in entries])
         self._expect_outcomes(entries, entered, Operation.COMPENSATION)
         return entered
+
+    async def guard(self) -> None:
+        """From here on, what is written can be taken back by itself."""
+        if self._is_guarded:
+            await self._connection.execute(_SQL["release"])
+        await self._connection.execute(_SQL["guard"])
+        self._is_guarded = True
+
+    async def take_back(self) -> None:
+        """Undo what was written since the latest `guard`."""
+        await self._connection.execute(_SQL["take_back"])
 
     async def record(self, settled: Sequence[Settled]) -> None:
         """Keep the outcomes of operations that were entered.

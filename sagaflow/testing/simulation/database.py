@@ -48,6 +48,12 @@ class Business(Protocol[Tx]):
     def roll_back(self, tx: Tx) -> None:
         """It never was."""
 
+    def guard(self, tx: Tx) -> None:
+        """What is written from here on may be taken back."""
+
+    def take_back(self, tx: Tx) -> None:
+        """What was written since the latest `guard` never was; what was written before is."""
+
 
 class DatabaseWitness(Protocol):
     """Told of every commit, and of how the barrier was met."""
@@ -78,12 +84,22 @@ class Rows:
     def roll_back(self, tx: RowsTx) -> None:
         """Its rows are not."""
 
+    def guard(self, tx: RowsTx) -> None:
+        """Its rows up to here stay."""
+        tx.kept = len(tx.added)
+
+    def take_back(self, tx: RowsTx) -> None:
+        """Those that came after are not."""
+        del tx.added[tx.kept :]
+
 
 class RowsTx:
     """Adds rows, and sees those that are committed and its own."""
 
     def __init__(self, committed: list[object]) -> None:
         self.added: list[object] = []
+        self.kept = 0
+        """How many of them are not taken back."""
         self._committed = committed
 
     def add(self, row: object) -> None:
@@ -247,6 +263,14 @@ class SimulatedParticipantTransaction(Generic[Tx]):
 
         return await self._enter(entries, Operation.COMPENSATION, enter)
 
+    async def guard(self) -> None:
+        """From here on, what is written can be taken back by itself."""
+        await self._database.line.call("database.enter", lambda: self._inside(self._database.business.guard))
+
+    async def take_back(self) -> None:
+        """Undo what was written since the latest `guard`."""
+        await self._database.line.call("database.enter", lambda: self._inside(self._database.business.take_back))
+
     async def record(self, settled: Sequence[Settled]) -> None:
         """Keep the outcomes of operations that were entered.
 
@@ -319,6 +343,10 @@ class SimulatedParticipantTransaction(Generic[Tx]):
         """What settles an operation in this round, if anything does."""
         settled = self._of(key, operation)
         return None if settled is None or (settled.refusal and settled.round < round_) else settled.outcome
+
+    def _inside(self, do: Callable[[Tx], None]) -> None:
+        self._expect_open()
+        do(self.tx)
 
     def _expect_open(self) -> None:
         if self._ended:
