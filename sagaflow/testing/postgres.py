@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 _BEGIN: Final = "SAVEPOINT simulated"
 _COMMIT: Final = "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED; RELEASE SAVEPOINT simulated"
+_GUARD: Final = "SAVEPOINT guarded"
+_TAKE_BACK: Final = "ROLLBACK TO SAVEPOINT guarded"
 _ROLL_BACK: Final = "ROLLBACK TO SAVEPOINT simulated; RELEASE SAVEPOINT simulated"
 
 
@@ -125,6 +127,14 @@ class PostgresHistory:
         """Its writes are not."""
         tx.end()
         self._tables.execute(_ROLL_BACK)
+
+    def guard(self, tx: PostgresHandlerConnection) -> None:
+        """What is written from here on may be taken back."""
+        self._tables.execute(_GUARD)
+
+    def take_back(self, tx: PostgresHandlerConnection) -> None:
+        """It never was."""
+        self._tables.execute(_TAKE_BACK)
 
     def query(self, sql: str, *args: Any) -> list[Any]:
         """All rows of a query, of what is committed."""

@@ -78,6 +78,11 @@ class _Observed(Handler):
         self._calls = calls
         self._mishaps = mishaps
 
+    @property
+    def can_write(self) -> bool:
+        """As the user's own handler."""
+        return self._handler.can_write
+
     async def __call__(self, command: Any, result: Any, context: StepContext[Any]) -> Any:
         """The user's own handler, between what goes wrong before it and after it."""
 
