@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
+from msgspec import structs
+
 from sagaflow.core.events import CommandDeferred, Unserved
 from sagaflow.core.plan import Plan
 from sagaflow.core.state import SETTLED, OpStatus
@@ -368,7 +370,7 @@ class SimulatedStoreTransaction:
                 existing.append(self._record(taken))
                 continue
             mine[key] = record.saga_id
-            self._write(change, replace(record, started_at=self._now, updated_at=self._now))
+            self._write(change, structs.replace(record, started_at=self._now, updated_at=self._now))
             if not record.state.ended:
                 watchers = () if change.watcher is None else (change.watcher,)
                 self._agenda[record.saga_id] = Agenda(
@@ -406,7 +408,7 @@ class SimulatedStoreTransaction:
             stored = self._record(record.saga_id) if self._exists(record.saga_id) else None
             if stored is None or stored.version != change.expected_version:
                 raise RuntimeError(f"saga {record.saga_id}: its stored version is not {change.expected_version}")
-            self._write(change, replace(record, started_at=stored.started_at, updated_at=self._now))
+            self._write(change, structs.replace(record, started_at=stored.started_at, updated_at=self._now))
             agenda = self._agenda_of(record.saga_id)
             if agenda is None:
                 continue
@@ -528,7 +530,7 @@ class SimulatedStoreTransaction:
             if place in self.store.tables.payloads.get(payload.saga_id, {}):
                 raise RuntimeError(f"saga {payload.saga_id}: its {payload.kind} of {payload.step} is there already")
         self._sagas[record.saga_id] = record
-        self._journal += [replace(entry, at=self._now) for entry in change.journal]
+        self._journal += [structs.replace(entry, at=self._now) for entry in change.journal]
         self._payloads += change.payloads
 
 
@@ -540,13 +542,13 @@ def set_of(saga_ids: Iterable[UUID]) -> Sequence[UUID]:
 def joined(record: SagaRecord, agenda: Agenda | None) -> SagaRecord:
     """A saga with its row on the agenda."""
     if agenda is None:
-        return replace(record, wake_at=None, owner=None)
-    return replace(record, wake_at=agenda.wake_at, owner=agenda.process)
+        return structs.replace(record, wake_at=None, owner=None)
+    return structs.replace(record, wake_at=agenda.wake_at, owner=agenda.process)
 
 
 def keep_aside(kept: list[PutAside], messages: Sequence[PutAside], now: datetime) -> None:
     """Add messages to those that were put aside."""
-    kept += [replace(message, body=message.body[:PUT_ASIDE_BYTES_MAX], at=now) for message in messages]
+    kept += [structs.replace(message, body=message.body[:PUT_ASIDE_BYTES_MAX], at=now) for message in messages]
 
 
 def _matches(matching: SagaFilter, record: SagaRecord, now: datetime) -> bool:
