@@ -13,6 +13,10 @@ Everything happens in the participant's own transaction. A failure rolls all of 
 if the command had not come. An action that nobody waits for any more is such a failure: that is looked at once
 the barrier is entered, for what was recorded before is the truth however late, and again before the commit.
 
+A refusal leaves nothing of the handler behind and is recorded, in the same transaction where that can be: if the
+handler cannot write, there is nothing to roll back; if the step has refused lately, a savepoint before the call is what
+is rolled back to. Otherwise the transaction is rolled back, and another makes the refusal final.
+
 Several commands may be carried out in one transaction, as a group. Then a failure rolls all of them back, and
 whoever asked for it carries each out by itself.
 """
@@ -154,24 +158,41 @@ class Barrier:
                     verdicts.append(FENCED)
                 case Entered() | Undo():
                     order.allowance.check()
-                    verdicts.append(await self._do(order, how, transaction.tx))
+                    verdicts.append(await self._do(order, how, transaction))
                     done.append((order, verdicts[-1]))
         await self._record(transaction, done)
-        for order, _ in done:
+        for order, verdict in done:
+            if verdict.outcome is ReplyOutcome.REFUSED:
+                continue  # nothing of it is committed but that
             if not order.step.external:  # a call that was made cannot be rolled back
                 order.allowance.check()
         crash_point("barrier.before_commit")
         return verdicts
 
-    async def _do(self, order: Order, how: Entered | Undo, tx: Any) -> Verdict:
+    async def _do(self, order: Order, how: Entered | Undo, transaction: ParticipantTransaction[Any]) -> Verdict:
         action = None
         if isinstance(how, Undo):
             action = None if how.action is None else _VERDICT.decode(how.action)
             if _nothing_to_undo(order.step, action):
                 return DONE
         pace, began = self.pace_of(order), _now()
+        is_guarded = isinstance(how, Entered) and _can_write(order) and not order.step.external and pace.refuses
+        if is_guarded:
+            await transaction.guard()
         try:
+            tx = transaction.tx
             verdict = await (_undo(order, action, tx) if isinstance(how, Undo) else _act(order, tx))
+        except (StepRejected, PayloadError) as error:
+            if isinstance(how, Undo):
+                pace.failed()
+                raise
+            pace.refused()
+            may_have_written = _can_write(order) and not is_guarded
+            if may_have_written or _may_have_happened_before(order.step, order.command):
+                raise
+            if is_guarded:
+                await transaction.take_back()
+            verdict = Verdict(ReplyOutcome.REFUSED, error=ErrorInfo.of(error))
         except BaseException:
             pace.failed()
             raise
@@ -179,7 +200,15 @@ class Barrier:
         return verdict
 
     async def _record(self, transaction: ParticipantTransaction[Any], done: Sequence[tuple[Order, Verdict]]) -> None:
-        settled = [Settled(order.key, order.command.operation, _ENCODER.encode(verdict)) for order, verdict in done]
+        settled = [
+            Settled(
+                order.key,
+                order.command.operation,
+                _ENCODER.encode(verdict),
+                refusal=verdict.outcome is ReplyOutcome.REFUSED,
+            )
+            for order, verdict in done
+        ]
         try:
             await transaction.record(settled)
         except Unavailable:
@@ -235,6 +264,10 @@ def _recordable(step: AnyStep, result: object) -> bytes:
     except PayloadError as error:
         raise PayloadError(f"{step!r} has returned something else than it declares: {error}") from error
     return encoded
+
+
+def _can_write(order: Order) -> bool:
+    return order.step.action.can_write
 
 
 def _may_have_happened_before(step: AnyStep, command: Command) -> bool:

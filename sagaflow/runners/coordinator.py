@@ -26,6 +26,7 @@ from sagaflow.definitions.messages import (
 from sagaflow.definitions.ports import Address, QueueKind, SagaStore, Transport
 from sagaflow.definitions.records import INPUT_STEP, NO_PROCESS, Due, Payload, PayloadKind, SagaRecord, Watcher
 from sagaflow.definitions.remembering import Remembered
+from sagaflow.definitions.retention import Retention
 from sagaflow.definitions.saga import Replies, Saga
 from sagaflow.definitions.surroundings import current
 from sagaflow.errors import DefinitionError, PayloadError, SagaNotFound, Unavailable
@@ -38,6 +39,8 @@ from sagaflow.runners.operator import Operator
 from sagaflow.runners.outbox import Outbox
 from sagaflow.runners.readiness import Readiness, UndoReady
 from sagaflow.runners.receipts import Receipt
+from sagaflow.runners.reporting import report_on
+from sagaflow.runners.reports import SagaReport
 from sagaflow.runners.requests import Requests, Standing
 from sagaflow.runners.roll_call import RollCall
 from sagaflow.runners.upkeep import Upkeep
@@ -115,6 +118,9 @@ class Coordinator:
         ask_seconds: how often participants are asked what they serve. Who has not answered for three times as long
             does not count as there.
 
+        retention: how long sagas are kept that have ended; once an hour the others are deleted, in small batches and
+            with pauses. Left out, all are kept for ever.
+
     Raises:
         DefinitionError: a saga is unsound, or a name is missing.
 
@@ -133,6 +139,7 @@ class Coordinator:
         lease_seconds: float = 10.0,
         undo_ready: UndoReady = UndoReady.BEFORE_PIVOT,
         ask_seconds: float = 10.0,
+        retention: Retention | None = None,
     ) -> None:
         if ask_seconds <= 0:
             raise DefinitionError(f"ask_seconds is {ask_seconds}; it must be more than 0")
@@ -151,6 +158,7 @@ class Coordinator:
             wake=self._wake,
             poll_seconds=poll_seconds,
             lease_seconds=lease_seconds,
+            retention=retention,
         )
         self._undo_ready = UndoReady(undo_ready)
         self._roll_call = RollCall(
@@ -310,6 +318,16 @@ class Coordinator:
         if not records:
             raise SagaNotFound(f"there is no saga {saga_id}")
         return Run(self, records[0])
+
+    async def report(self, saga_id: UUID) -> SagaReport:
+        """What happened to a saga, what is undone, what is owed, and what to type; see `sagaflow why`.
+
+        It is made from the journal alone, so it needs no process that took part.
+
+        Raises:
+            SagaNotFound: there is no such saga.
+        """
+        return await report_on(self._store, saga_id)
 
     def operator(self, actor: str) -> Operator:
         """What a person can do about sagas, in the name of `actor`."""

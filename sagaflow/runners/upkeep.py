@@ -1,4 +1,5 @@
-"""What a coordinator does by the clock: wake sagas whose time has come, keep its lease, take over from the dead."""
+"""What a coordinator does by the clock: wake sagas whose time has come, keep its lease, take over from the dead, and
+forget what is over for long enough."""
 
 from __future__ import annotations
 
@@ -12,8 +13,10 @@ from uuid import UUID
 from sagaflow.definitions.crash_points import crash_point
 from sagaflow.definitions.ports import SagaStore
 from sagaflow.definitions.records import Due
+from sagaflow.definitions.retention import Retention
 from sagaflow.definitions.surroundings import current
 from sagaflow.errors import Unavailable
+from sagaflow.runners.purging import purge_sagas
 
 log = logging.getLogger("sagaflow.coordinator")
 
@@ -23,6 +26,9 @@ NUDGED_LOOKS_SECONDS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 """After a nudge the agenda is looked at often: the transaction that it waits for may take a moment."""
 
 LOOKS_PER_SECOND_MAX = 100
+
+PURGE_EVERY_SECONDS = 3600.0
+"""How often what a retention does not keep is looked for."""
 
 
 class Upkeep:
@@ -40,6 +46,8 @@ class Upkeep:
         wake: Callable[[Due], Awaitable[None]],
         poll_seconds: float,
         lease_seconds: float,
+        retention: Retention | None = None,
+        purge_every_seconds: float = PURGE_EVERY_SECONDS,
     ) -> None:
         self._name = name
         self._process = process
@@ -47,6 +55,8 @@ class Upkeep:
         self._wake = wake
         self._poll_seconds = poll_seconds
         self._lease_seconds = lease_seconds
+        self._retention = retention
+        self._purge_every_seconds = purge_every_seconds
         self._looks: set[int] = set()
         self._sooner = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -59,6 +69,8 @@ class Upkeep:
             asyncio.create_task(self._forever("lease", self._keep_lease), name="sagaflow lease"),
             asyncio.create_task(self._forever("take over", self._look_after_others), name="sagaflow take over"),
         ]
+        if self._retention is not None:
+            self._tasks.append(asyncio.create_task(self._forever("purge", self._purge), name="sagaflow purge"))
 
     def nudge(self) -> None:
         """Something is due now, or will be when the caller's transaction is committed."""
@@ -126,6 +138,13 @@ class Upkeep:
     async def _look_after_others(self) -> None:
         await asyncio.sleep(self._jittered(self._lease_seconds / 2))
         await self._take_over()
+
+    async def _purge(self) -> None:
+        assert self._retention is not None, "there is no such loop without one"
+        await asyncio.sleep(self._jittered(self._purge_every_seconds))
+        gone = await purge_sagas(self._store, self._retention)
+        if gone.total():
+            log.info("purged %s", ", ".join(f"{count} {what}" for what, count in sorted(gone.items()) if count))
 
     async def _take_over(self) -> None:
         await self._store.keep_lease(self._name, self._process, self._lease_seconds)  # not from ourselves
