@@ -81,6 +81,7 @@ def _play_all(chunk: tuple[Sequence[int], int]) -> Summary:
     seeds, sagas = chunk
     summary = Summary()
     collects = gc.isenabled()
+    gc.freeze()  # modules and plans stay; only what worlds leave behind is looked at
     gc.disable()  # a world is full of cycles that live as long as it does: to look for garbage in it costs a quarter
     try:
         for played, seed in enumerate(seeds, start=1):
@@ -88,6 +89,7 @@ def _play_all(chunk: tuple[Sequence[int], int]) -> Summary:
             if played % COLLECT_EVERY == 0:
                 gc.collect()
     finally:
+        gc.unfreeze()
         if collects:
             gc.enable()
     return summary

@@ -14,15 +14,18 @@ from tests.servers.databases import create_database, drop_database
 
 pytest_plugins = ["pytester"]
 
-pytestmark = pytest.mark.filterwarnings("ignore:The configuration option .asyncio_default_fixture_loop_scope")
-"""What pytest-asyncio says of a run that has no setting."""
-
 ROOT = Path(__file__).parents[2]
 SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "docs/testing.md").read_text(), re.DOTALL)
 TRIP = SNIPPETS[0]
 
 FORGETFUL = TRIP.replace("DELETE FROM taken WHERE who = $1", "SELECT $1")
 """Its undo does nothing."""
+
+
+@pytest.fixture(autouse=True)
+def setting(pytester: pytest.Pytester) -> None:
+    """Without it, pytest-asyncio warns."""
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
 
 
 @pytest.fixture
