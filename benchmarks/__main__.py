@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import commands, growth
-from benchmarks.compare import Comparison, as_json, compare, report
+from benchmarks.compare import Comparison, Record, as_json, compare, report
 from benchmarks.systems import SYSTEMS
 from benchmarks.workloads import WORKLOADS
 
 QUICK: dict[str, Any] = {"rounds": 2, "warm": 0.3, "seconds": 1.0, "concurrency": [20, 200]}
-FULL: dict[str, Any] = {"rounds": 3, "warm": 1.0, "seconds": 3.0, "concurrency": [20, 100, 500]}
+FULL: dict[str, Any] = {"rounds": 3, "warm": 0.5, "seconds": 1.5, "concurrency": [100, 500]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,11 +59,14 @@ def _compare(asked: argparse.Namespace) -> int:
         warm_seconds=chosen["warm"],
         seconds=chosen["seconds"],
     )
-    records, results = compare(comparison)
+
+    def keep(records: list[Record]) -> None:
+        if asked.json:
+            asked.json.parent.mkdir(parents=True, exist_ok=True)
+            asked.json.write_text(json.dumps(as_json(records), indent=2) + "\n")
+
+    records, results = compare(comparison, keep)
     print(report(records, results))
-    if asked.json:
-        asked.json.parent.mkdir(parents=True, exist_ok=True)
-        asked.json.write_text(json.dumps(as_json(records), indent=2) + "\n")
     return 0 if records else 1
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from benchmarks.load import Measured, Pace
@@ -57,28 +58,46 @@ Results = dict[tuple[str, Job], list[Measured]]
 """What each round measured."""
 
 
-def compare(comparison: Comparison) -> tuple[list[Record], Results]:
-    """Run it, saying how it goes. A system that is not installed is named and left out; so is one that fails."""
+def compare(comparison: Comparison, keep: Callable[[list[Record]], None]) -> tuple[list[Record], Results]:
+    """Run it, saying how it goes; `keep` is given what there is after each turn. A system that is not installed is
+    named in one line and left out. So is one that fails, from the job that failed to the end of its turn; the traceback
+    goes to stderr."""
     systems = [system for system in comparison.systems if _is_installed(system)]
     results: Results = {}
     with servers() as at:
         for round_ in range(comparison.rounds):
             for system in _rotated(systems, round_):
                 jobs = comparison.jobs(system)
-                try:
-                    measured = _turn(system, at, jobs)
-                except TurnFailed as failure:
-                    print(f"round {round_ + 1}: {failure}", flush=True)
-                    continue
-                for job, result in zip(jobs, measured, strict=True):
+                for job, result in zip(jobs, _turn(system, at, jobs, round_), strict=False):
                     results.setdefault((system, job), []).append(result)
                     print(f"round {round_ + 1}: {line(system, job, result)}", flush=True)
-    return [record(system, job, rounds) for (system, job), rounds in results.items()], results
+                keep(_records(results))
+    return _records(results), results
 
 
-def _turn(system: str, at: Servers, jobs: Sequence[Job]) -> list[Measured]:
-    with place(at) as found:
-        return take_turn(system, found, jobs)
+def _turn(system: str, at: Servers, jobs: Sequence[Job], round_: int) -> Sequence[Measured]:
+    """What was measured, which is less than was asked for if the system failed."""
+    measured: Sequence[Measured] = ()
+    try:
+        with place(at) as found:
+            measured = take_turn(system, found, jobs)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the others go on
+        if isinstance(error, TurnFailed):
+            measured = error.measured
+        failed = jobs[len(measured)].workload if len(measured) < len(jobs) else "the end of its turn"
+        print(f"round {round_ + 1}: {system} failed in {failed}: {_reason(error)}", flush=True)
+        print(error, file=sys.stderr, flush=True)
+    return measured
+
+
+def _reason(error: Exception) -> str:
+    """The last line, which is that of the exception at the end of a traceback."""
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__qualname__
+
+
+def _records(results: Results) -> list[Record]:
+    return [record(system, job, rounds) for (system, job), rounds in results.items()]
 
 
 def _is_installed(system: str) -> bool:

@@ -30,6 +30,15 @@ async def add_finished(database: str, after: int, to: int) -> None:
     await connection.close()
 
 
+async def grow_old(database: str) -> None:
+    """All that has ended did so years ago."""
+    connection = await asyncpg.connect(database)
+    await connection.execute(
+        "UPDATE sagaflow.saga SET started_at = '2020-01-01', updated_at = '2020-01-01', ended_at = '2020-01-01'"
+    )
+    await connection.close()
+
+
 def _copy(table: str, columns: list[str], replaced: dict[str, str]) -> str:
     of = "id" if table == "saga" else "saga_id"
     values = ", ".join(replaced.get(column, column) for column in columns)

@@ -11,18 +11,22 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
 
-from benchmarks.finished import add_finished
+from benchmarks.finished import add_finished, grow_old
 from benchmarks.load import Measured, Pace
 from benchmarks.place import Place, Servers, place, servers
-from benchmarks.processes import beside
+from benchmarks.processes import beside, until_told_to_end
 from benchmarks.systems.sagaflow import SAGAS, coordinate, coordinator, migrate
 from benchmarks.systems.sagaflow_service import serve_one
 from benchmarks.turn import Job, take_turn
 from benchmarks.workloads import GROWN, SERVICES
+from sagaflow import Retention
+from sagaflow.adapters.postgres import PostgresStore
+from sagaflow.runners.purging import purge_sagas
 from tests.servers.handshake import run_apart
 
 IN_FLIGHT = 500
@@ -119,6 +123,23 @@ def snapshot(at: Servers, asked: argparse.Namespace) -> Iterator[Point]:
             yield Point.of("snapshot", "held" if held else "none", run_apart(_with_snapshot(found, asked, held)))
 
 
+def purged(at: Servers, asked: argparse.Namespace) -> Iterator[Point]:
+    """Before, while and after so many old sagas are purged: beside the load with the rests that are the default, and
+    what was left then without rests and without load."""
+    for count in asked.purged:
+        with place(at) as found:
+            take_turn("sagaflow", found, [Job("noop", Pace(1, 0, 0.1))])  # one to copy
+            run_apart(grow_old(found.coordinator))
+            run_apart(add_finished(found.coordinator, 0, count))
+            yield Point.of("purge", f"before {count}", _noop(found, asked))
+            yield Point.of("purge", "beside", run_apart(_with_purge(found, asked)))
+            began = time.perf_counter()
+            gone = run_apart(_purge_left(found))
+            seconds = time.perf_counter() - began
+            yield Point("purge", f"left {gone}", sagas_per_s=round(gone / seconds, 1), seconds=round(seconds, 1))
+            yield Point.of("purge", "after", _noop(found, asked))
+
+
 PARTS: dict[str, Part] = {
     "finished": finished,
     "in-flight": in_flight,
@@ -128,7 +149,10 @@ PARTS: dict[str, Part] = {
     "memory": memory,
     "crash": crash,
     "snapshot": snapshot,
+    "purge": purged,
 }
+
+OLD = Retention(completed=timedelta(days=365))
 
 
 def add_growth(parser: argparse.ArgumentParser) -> None:
@@ -139,6 +163,7 @@ def add_growth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--finished", type=_numbers, default=[0, 1_000_000], metavar="N,...")
     parser.add_argument("--in-flight", type=_numbers, default=[1_000, 10_000], metavar="N,...")
     parser.add_argument("--crashed", type=_numbers, default=[10_000], metavar="N,...")
+    parser.add_argument("--purged", type=_numbers, default=[1_000_000], metavar="N,...")
     parser.add_argument("--memory-seconds", type=float, default=120.0, help="how long the part about memory runs")
     parser.set_defaults(run=run)
 
@@ -188,6 +213,25 @@ async def _snapshot(database: str) -> AsyncIterator[None]:
         await connection.execute("SELECT 1")  # the snapshot is taken by the first statement
         yield
     await connection.close()
+
+
+async def _with_purge(found: Place, asked: argparse.Namespace) -> Measured:
+    async with beside(_purge_beside, found):
+        return await asyncio.to_thread(_noop, found, asked)
+
+
+async def _purge_beside(ready: Callable[[], None], found: Place) -> None:
+    async with PostgresStore.connect(found.coordinator) as store:
+        purging = asyncio.create_task(purge_sagas(store, OLD))
+        ready()
+        await until_told_to_end()
+        purging.cancel()  # it may be stopped anywhere
+        await asyncio.wait({purging})
+
+
+async def _purge_left(found: Place) -> int:
+    async with PostgresStore.connect(found.coordinator) as store:
+        return (await purge_sagas(store, OLD, rest=0.0)).total()
 
 
 async def _crash(found: Place, count: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import secrets
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -24,7 +24,12 @@ END_SECONDS = 30.0
 
 
 class TurnFailed(Exception):
-    """A system did not do what it should. The message has the traceback of its process."""
+    """A system did not do what it should. The message has the traceback of its process; `measured` is what it had done
+    before, one result for each of the first jobs."""
+
+    def __init__(self, message: str, measured: Sequence[Measured] = ()) -> None:
+        super().__init__(message)
+        self.measured = measured
 
 
 @dataclass(frozen=True)
@@ -46,39 +51,43 @@ def take_turn(system: str, place: Place, jobs: Sequence[Job]) -> list[Measured]:
     process = spawn.Process(target=_turn, args=(theirs, system, place, jobs))
     process.start()
     theirs.close()
+    results: list[Measured] = []
+    patience = OPEN_SECONDS + max((job.pace.patience_seconds for job in jobs), default=0.0)
     try:
-        patience = OPEN_SECONDS + sum(job.pace.patience_seconds for job in jobs)
-        if not ours.poll(patience):
-            raise TurnFailed(f"{system}: nothing came back for {patience:.0f} s")
-        answer = ours.recv()
+        while True:
+            if not ours.poll(patience):
+                raise TurnFailed(f"{system}: nothing came back for {patience:.0f} s", results)
+            match ours.recv():
+                case None:
+                    return results
+                case str(text):
+                    raise TurnFailed(f"{system}:\n{text}", results)
+                case measured:
+                    results.append(measured)
     except EOFError:
-        raise TurnFailed(f"{system}: its process ended; what it printed says why") from None
+        raise TurnFailed(f"{system}: its process ended; what it printed says why", results) from None
     finally:
         process.join(END_SECONDS)
         process.kill()  # what it started ends with it
         process.join()
         ours.close()
-    if isinstance(answer, str):
-        raise TurnFailed(f"{system}:\n{answer}")
-    return list(answer)
 
 
 def _turn(answers: Connection, system: str, place: Place, jobs: Sequence[Job]) -> None:
     try:
-        answer: list[Measured] | str = uvloop.run(_run(system, place, jobs))
+        uvloop.run(_run(system, place, jobs, answers.send))
     except Exception:  # noqa: BLE001  # all of it is told to who waits
-        answer = traceback.format_exc()
-    answers.send(answer)
+        answers.send(traceback.format_exc())
+    else:
+        answers.send(None)
 
 
-async def _run(system: str, place: Place, jobs: Sequence[Job]) -> list[Measured]:
-    results = []
+async def _run(system: str, place: Place, jobs: Sequence[Job], tell: Callable[[Measured], None]) -> None:
     turn = secrets.token_hex(4)  # what another turn in the same place started is not to be met again
     async with (SYSTEMS | VARIANTS)[system].open(place) as run:
         for number, job in enumerate(jobs):
             one = partial(_one, run, (WORKLOADS | GROWN)[job.workload], f"{turn}-{number}")
-            results.append(await closed_loop(one, job.pace, cpu_seconds_beside))
-    return results
+            tell(await closed_loop(one, job.pace, cpu_seconds_beside))
 
 
 async def _one(run: RunOne, workload: Workload, job: str, saga: int) -> None:

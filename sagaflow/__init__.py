@@ -16,6 +16,7 @@ from sagaflow.definitions.participant import ExternalStep as ExternalStep
 from sagaflow.definitions.participant import Participant as Participant
 from sagaflow.definitions.participant import ParticipantStep as ParticipantStep
 from sagaflow.definitions.participant import StepContext as StepContext
+from sagaflow.definitions.retention import Retention as Retention
 from sagaflow.definitions.retry import Retry as Retry
 from sagaflow.definitions.saga import Replies as Replies
 from sagaflow.definitions.saga import Saga as Saga
@@ -46,6 +47,7 @@ from sagaflow.runners.repairs import RepairFilter as RepairFilter
 from sagaflow.runners.repairs import RepairOutcome as RepairOutcome
 from sagaflow.runners.repairs import RetryStep as RetryStep
 from sagaflow.runners.repairs import SkipStep as SkipStep
+from sagaflow.runners.reports import SagaReport as SagaReport
 from sagaflow.runners.signals import until_stopped as until_stopped
 from sagaflow.runners.worker import Worker as Worker
 from sagaflow.runners.worker import serve as serve

@@ -4,9 +4,12 @@
     demo.py          sagaflow demo
     coordinator.py   sagaflow coordinator MODULE:NAME
     db.py            sagaflow db upgrade | status | sql
-    sagas.py         sagaflow list | show, with timeline.py
-    steering.py      sagaflow retry | skip | cancel | abandon
-    dead.py          sagaflow dead
+    purge.py         sagaflow db purge, sagaflow erase SAGA_ID
+    why.py           sagaflow why SAGA, with telling.py
+    sagas.py         sagaflow list | stuck | show, with timeline.py
+    steering.py      sagaflow retry | reply | skip | cancel | abandon, with many.py
+    dead.py          sagaflow dead list | show | replay | drop
+    graph.py         sagaflow graph MODULE:NAME
     schemas.py       sagaflow schemas
     options.py       what several commands take; servers.py: what URLs mean
 

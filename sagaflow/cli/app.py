@@ -18,12 +18,15 @@ from rich.console import Console
 from sagaflow.cli.check import check
 from sagaflow.cli.coordinator import coordinator
 from sagaflow.cli.db import sql, status, upgrade
-from sagaflow.cli.dead import dead
+from sagaflow.cli.dead import dead_drop, dead_list, dead_replay, dead_show
 from sagaflow.cli.demo import demo
+from sagaflow.cli.graph import graph
 from sagaflow.cli.participants import participants
-from sagaflow.cli.sagas import list_sagas, show
+from sagaflow.cli.purge import erase, purge
+from sagaflow.cli.sagas import list_sagas, show, stuck
 from sagaflow.cli.schemas import schemas
 from sagaflow.cli.steering import abandon, cancel, reply, retry, skip
+from sagaflow.cli.why import why
 from sagaflow.errors import SagaflowError, Unavailable
 
 DISTRIBUTION: Final = "sagaflow-framework"
@@ -63,6 +66,7 @@ STEER: Final = Group.create_ordered("Steer")
 MORE: Final = Group.create_ordered("More")
 
 db = App(name="db", help="Make, upgrade or look at the tables of sagaflow in a database.", group=RUN, sort_key=3)
+dead = App(name="dead", help="Look at, send again or drop what nobody could deal with.", group=LOOK, sort_key=3)
 
 app.command(demo, group=RUN, sort_key=1)
 app.command(coordinator, group=RUN, sort_key=2)
@@ -70,9 +74,17 @@ app.command(db)
 db.command(upgrade, sort_key=1)
 db.command(status, sort_key=2)
 db.command(sql, sort_key=3)
+db.command(purge, sort_key=4)
+app.command(why, group=LOOK, sort_key=0)
 app.command(list_sagas, name="list", group=LOOK, sort_key=1)
+app.command(stuck, group=LOOK, sort_key=1)
 app.command(show, group=LOOK, sort_key=2)
-app.command(dead, group=LOOK, sort_key=3)
+app.command(dead)
+dead.default(dead_list)
+dead.command(dead_list, name="list", sort_key=1)
+dead.command(dead_show, name="show", sort_key=2)
+dead.command(dead_replay, name="replay", sort_key=3)
+dead.command(dead_drop, name="drop", sort_key=4)
 app.command(participants, group=LOOK, sort_key=4)
 app.command(check, group=LOOK, sort_key=5)
 app.command(retry, group=STEER, sort_key=1)
@@ -80,6 +92,8 @@ app.command(reply, group=STEER, sort_key=2)
 app.command(skip, group=STEER, sort_key=3)
 app.command(cancel, group=STEER, sort_key=4)
 app.command(abandon, group=STEER, sort_key=5)
+app.command(erase, group=STEER, sort_key=6)
+app.command(graph, group=MORE)
 app.command(schemas, group=MORE)
 app["--help"].group = MORE
 app["--version"].group = MORE

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
 
 from cyclopts import Parameter, validators
 from rich.text import Text
 
-from sagaflow.cli.options import DATABASE_VARIABLE, console, new_table, print_json
+from sagaflow.cli.options import as_typed, console, new_table, print_json
 from sagaflow.cli.sagas import STATUS_STYLES
 from sagaflow.core.plan import Operation
 from sagaflow.core.state import SagaStatus
@@ -167,8 +164,4 @@ def how_to_confirm(verb: str, which: Which, options: Mapping[str, str | None], d
     idle = None if which.idle_seconds is None else f"{which.idle_seconds:g}"
     said = {"saga": which.saga, "key": which.key, "error": which.error, "idle-seconds": idle, **options}
     words += [word for name, value in said.items() if value is not None for word in (f"--{name}", value)]
-    if os.environ.get(DATABASE_VARIABLE) == database:
-        return shlex.join([*words, "--yes"])
-    if urlsplit(database).password is not None:
-        return shlex.join([*words, "--yes"]) + f" (with the same --database, or {DATABASE_VARIABLE} set to it)"
-    return shlex.join([*words, "--database", database, "--yes"])
+    return as_typed([*words, "--yes"], database)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shlex
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 from cyclopts import Parameter, validators
 from rich.console import Console
@@ -65,3 +68,14 @@ def this_user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run under a number that has no name
         return f"uid {os.getuid()}"
+
+
+def as_typed(words: Sequence[str], database: str) -> str:
+    """A command as it is typed, with its database. A password is not repeated."""
+    if os.environ.get(DATABASE_VARIABLE) == database:
+        return shlex.join(words)
+    if urlsplit(database).password is not None:
+        return shlex.join(words) + f" (with the same --database, or {DATABASE_VARIABLE} set to it)"
+    *most, last = words
+    end = [last] if last == "--yes" else []
+    return shlex.join([*(most if end else words), "--database", database, *end])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
-from sagaflow.cli.options import Database, Json, Limit, console, moment, new_table, print_json
+from sagaflow.cli.options import Database, Json, Limit, as_typed, console, moment, new_table, print_json
 from sagaflow.cli.servers import opened_store
 from sagaflow.cli.timeline import timeline
 from sagaflow.core.plan import Operation
@@ -18,7 +19,9 @@ from sagaflow.core.state import Cause, OpStatus, SagaStatus
 from sagaflow.definitions import ids
 from sagaflow.definitions.messages import ErrorInfo, printable
 from sagaflow.definitions.records import JournalEntry, SagaFilter, SagaRecord
+from sagaflow.errors import DefinitionError
 from sagaflow.runners.overviews import OperationOverview, Overview, Wait, look_at, overview_of, waits_of
+from sagaflow.runners.reporting import StuckGroup, failing, stuck_groups
 
 STATUS_STYLES: Final[Mapping[SagaStatus, str]] = {
     SagaStatus.RUNNING: "cyan",
@@ -55,13 +58,22 @@ async def list_sagas(
     waiting: Annotated[
         bool, Parameter(negative="", help="Only what nobody can do now, with the reason and since when.")
     ] = False,
+    step: Annotated[str | None, Parameter(help="Only where an operation of this step failed or waits.")] = None,
+    error: Annotated[
+        str | None, Parameter(help="Only with this type of last error; NoAnswer: nobody answered.")
+    ] = None,
+    older: Annotated[str | None, Parameter(help="Only what began longer ago, such as 90s, 15m, 1h or 2d.")] = None,
     limit: Limit = 20,
     json: Json = False,
-) -> None:
+) -> int:
     """List sagas, the latest first."""
+    before = None if older is None else began_before(older, datetime.now(UTC))
     async with opened_store(database) as store:
-        matching = SagaFilter(saga=saga, statuses=frozenset(status or ()), key=key, waiting=waiting)
-        records = await store.list(matching, limit)
+        matching = SagaFilter(saga=saga, statuses=frozenset(status or ()), key=key, waiting=waiting, before=before)
+        if step is None and error is None:
+            records = await store.list(matching, limit)
+        else:
+            records = await failing(store, matching, step, error, limit)
         waits = await waits_of(store, records) if waiting else ()
     if json:
         for record in records:
@@ -72,6 +84,72 @@ async def list_sagas(
         _draw_list(records)
     else:
         print("no saga matches")
+    return 0
+
+
+async def stuck(*, database: Database, json: Json = False) -> int:
+    """Show what waits for a person, by what went wrong, with the commands for the next move."""
+    async with opened_store(database) as store:
+        groups = await stuck_groups(store)
+    for group in groups if json else ():
+        print_json(_group_fields(group, database))
+    if not json:
+        _draw_groups(groups, database)
+    return 0
+
+
+def _moves(group: StuckGroup, database: str) -> Sequence[str]:
+    moves = [as_typed(["sagaflow", "why", str(group.saga_ids[0])], database)]
+    if group.failure.error is not None:
+        which = ["--stuck", "--saga", group.saga, "--step", group.failure.step, "--error", group.failure.error.type]
+        moves.append(as_typed(["sagaflow", "retry", *which, "--reason", "what failed is well again"], database))
+    return moves
+
+
+def _group_fields(group: StuckGroup, database: str) -> Mapping[str, Any]:
+    return {
+        "fingerprint": group.fingerprint,
+        "saga": group.saga,
+        "step": group.failure.step,
+        "op": group.failure.operation,
+        "error": _error(group.failure.error),
+        "count": len(group.saga_ids),
+        "oldest_at": group.oldest_at,
+        "saga_ids": group.saga_ids,
+        "commands": _moves(group, database),
+    }
+
+
+def _draw_groups(groups: Sequence[StuckGroup], database: str) -> None:
+    if not groups:
+        print("nothing is stuck")
+    for group in groups:
+        failure = group.failure
+        what = failure.step if failure.operation is Operation.ACTION else f"undo of {failure.step}"
+        error = _error(failure.error) or "nobody answered"
+        head = Text(f"{len(group.saga_ids)} {group.saga}", style="bold red")
+        head.append(f"  {what}: {printable(error)}", style="not bold default")
+        head.append(f"  (oldest since {moment(group.oldest_at)}, fingerprint {group.fingerprint})", style="dim")
+        console().print(head, soft_wrap=True)
+        for command in _moves(group, database):
+            console().print(Text(f"    $ {printable(command)}", style="cyan"), soft_wrap=True)
+
+
+_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def began_before(older: str, now: datetime) -> UUID:
+    """An id that is greater than those of all sagas that began so long ago: ids begin with the time.
+
+    Raises:
+        DefinitionError: it is no such time.
+    """
+    number, unit = older.rstrip("smhd"), older.lstrip("0123456789.")
+    try:
+        seconds = float(number) * _UNITS[unit]
+        return UUID(int=int((now.timestamp() - seconds) * 1000) << 80)
+    except (ValueError, KeyError, OverflowError) as error:
+        raise DefinitionError(f"{older!r} is no age; write 90s, 15m, 1h or 2d") from error
 
 
 async def show(saga_id: UUID, /, *, database: Database, json: Json = False) -> None:

@@ -63,6 +63,11 @@ class Handler:
         self._takes_result = takes_result
         self._takes_context = takes_context
 
+    @property
+    def can_write(self) -> bool:
+        """Whether it is given the transaction at all. What is not cannot have written through it."""
+        return self._takes_context
+
     async def __call__(self, command: Any, result: Any, context: StepContext[Any]) -> Any:
         """Call it; a result and a context that it does not take are left out."""
         arguments = [command]

@@ -5,7 +5,7 @@ Each has a conformance suite that every adapter passes (tests/contracts).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +14,7 @@ from typing import Final, Protocol, Self, TypeVar
 from uuid import UUID
 
 from sagaflow.core.plan import Operation, Plan
+from sagaflow.core.state import SagaStatus
 from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.records import (
     Attempt,
@@ -23,7 +24,9 @@ from sagaflow.definitions.records import (
     JournalEntry,
     KeptAnnouncement,
     LatestError,
+    OpenSagas,
     Payload,
+    PurgePage,
     PutAside,
     SagaFilter,
     SagaRecord,
@@ -82,11 +85,20 @@ class SagaStore(Protocol):
         those processes. Returns how many sagas."""
         ...
 
+    async def open_sagas(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:
+        """How many sagas of this coordinator name are open, by saga and status. Nothing, unless this process is the
+        first, by its id, of those of the name that are alive: so one of them counts for all."""
+        ...
+
     async def put_aside(self, messages: Sequence[PutAside]) -> None:
         """Keep messages that could not be dealt with."""
 
     async def list_put_aside(self, limit: int) -> Sequence[PutAside]:
-        """The latest of them."""
+        """The latest of them, each with its number."""
+        ...
+
+    async def remove_put_aside(self, numbers: Sequence[int]) -> int:
+        """Forget those of these numbers; returns how many there were."""
         ...
 
     async def keep_announcements(self, announcements: Sequence[Announcement], live_seconds: float) -> None:
@@ -122,6 +134,27 @@ class SagaStore(Protocol):
     async def deferrals(self, attempts: Sequence[Attempt]) -> Sequence[Deferral]:
         """Since when these attempts wait, as far as they do, and why. However long a saga has waited, only the
         ends of its journal are read."""
+        ...
+
+    async def purge(
+        self, kept_seconds: Mapping[SagaStatus, float], after: UUID | None, limit: int, *, delete: bool
+    ) -> PurgePage:
+        """Look at the next `limit` sagas in the order of their ids, beginning after one of them, and delete those,
+        with all that belongs to them, that ended so long ago in that status; without `delete`, only count them.
+
+        No open saga is ever deleted, whatever is asked for. Waits for nobody: a saga that somebody has locked is
+        left for the next purge.
+        """
+        ...
+
+    async def purge_put_aside(self, kept_seconds: float, limit: int, *, delete: bool) -> int:
+        """Delete the oldest messages that were put aside so long ago, `limit` of them at most, or count them.
+        Returns how many."""
+        ...
+
+    async def erase(self, saga_ids: Sequence[UUID]) -> Sequence[UUID]:
+        """Delete the payloads of those of these sagas that have ended, and keep the rest. Returns which those
+        are, in the order of their ids."""
         ...
 
 
@@ -375,7 +408,24 @@ class Transactions(Protocol[Tx_co]):
         """Keep messages that could not be dealt with, in a transaction of its own."""
 
     async def list_put_aside(self, limit: int) -> Sequence[PutAside]:
-        """The latest of them."""
+        """The latest of them, each with its number."""
+        ...
+
+    async def remove_put_aside(self, numbers: Sequence[int]) -> int:
+        """Forget those of these numbers; returns how many there were."""
+        ...
+
+    async def purge(
+        self, kept_seconds: float, open_sagas: Collection[UUID], after: UUID | None, limit: int, *, delete: bool
+    ) -> PurgePage:
+        """Look at the next `limit` rows of the barrier in the order of their sagas, beginning after one, and delete
+        those of each saga to which nothing has happened here for so long; without `delete`, only count them. Those
+        of `open_sagas` are kept. Waits for nobody."""
+        ...
+
+    async def purge_put_aside(self, kept_seconds: float, limit: int, *, delete: bool) -> int:
+        """Delete the oldest messages that were put aside so long ago, `limit` of them at most, or count them.
+        Returns how many."""
         ...
 
 
@@ -414,6 +464,20 @@ class ParticipantTransaction(Protocol[Tx_co]):
             ValueError: a key is there twice.
         """
         ...
+
+    async def guard(self) -> None:
+        """From here on, what is written can be taken back by itself; what was written before no longer.
+
+        Raises:
+            RuntimeError: a handler has ended the transaction, or went on after a statement of it had failed.
+        """
+
+    async def take_back(self) -> None:
+        """Undo what was written since the latest `guard`, and nothing else. What was entered before stays entered.
+
+        Raises:
+            RuntimeError: a handler has ended the transaction.
+        """
 
     async def record(self, settled: Sequence[Settled]) -> None:
         """Keep the outcomes of operations that were entered in this transaction.

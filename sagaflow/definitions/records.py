@@ -184,6 +184,8 @@ class PutAside:
     body: bytes
     """As much of it as is kept."""
     at: datetime | None = None
+    number: int | None = None
+    """Given by whoever keeps it, and never given again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,16 @@ class LatestError:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenSagas:
+    """How many sagas of one name are open in one status, and the age of the oldest of them."""
+
+    saga: str
+    status: SagaStatus
+    count: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class SagaFilter:
     """Which sagas to list; None does not restrict."""
 
@@ -220,6 +232,17 @@ class SagaFilter:
     """Only open sagas with an operation that is deferred: nobody can do it, or ask for it, now."""
     idle_seconds: float | None = None
     """Only those of which nothing was written for so long, by the clock of the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class PurgePage:
+    """What a look at the next rows of a purge has found."""
+
+    looked_at: int
+    expired: Mapping[str, int]
+    """How many have expired: sagas by their status, rows of a barrier by their operation."""
+    last: UUID | None
+    """The saga after which the next page begins; None: nothing that comes later can have expired yet."""
 
 
 _STATE = msgspec.json.Decoder(SagaState)

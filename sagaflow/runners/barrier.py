@@ -13,6 +13,10 @@ Everything happens in the participant's own transaction. A failure rolls all of 
 if the command had not come. An action that nobody waits for any more is such a failure: that is looked at once
 the barrier is entered, for what was recorded before is the truth however late, and again before the commit.
 
+A refusal leaves nothing of the handler behind and is recorded, in the same transaction where that can be: if the
+handler cannot write, there is nothing to roll back; if the step has refused lately, a savepoint before the call is what
+is rolled back to. Otherwise the transaction is rolled back, and another makes the refusal final.
+
 Several commands may be carried out in one transaction, as a group. Then a failure rolls all of them back, and
 whoever asked for it carries each out by itself.
 """
@@ -47,6 +51,7 @@ from sagaflow.definitions.ports import (
 from sagaflow.errors import PayloadError, StepRejected, Unavailable
 from sagaflow.runners.allowance import Allowance
 from sagaflow.runners.pace import Pace
+from sagaflow.runners.telling import UNOBSERVED, Guarded
 
 AnyStep = ParticipantStep[Any, Any, Any, ...]
 
@@ -93,8 +98,10 @@ class Order:
 class Barrier:
     """Carries out commands of one participant, in transactions with their barrier."""
 
-    def __init__(self, transactions: Transactions[Any]) -> None:
+    def __init__(self, transactions: Transactions[Any], participant: str = "", observer: Guarded = UNOBSERVED) -> None:
         self._transactions = transactions
+        self._participant = participant
+        self._observer = observer
         self._paces: defaultdict[tuple[str, Operation], Pace] = defaultdict(Pace)
 
     def pace_of(self, order: Order) -> Pace:
@@ -130,12 +137,13 @@ class Barrier:
             Exception: one of them was refused, failed or is stale, or the group took too long. The transaction was
                 rolled back, and each is to be carried out by itself.
         """
-        async with self._transactions.begin() as transaction:
-            async with asyncio.timeout(GROUP_SECONDS_MAX) as limit:
-                verdicts = await self._within(transaction, group)
-            if limit.expired():  # a handler has taken it for something of its own
-                raise TimeoutError
-            return verdicts
+        with self._observer.handling_group(self._participant, [order.command for order in group]):
+            async with self._transactions.begin() as transaction:
+                async with asyncio.timeout(GROUP_SECONDS_MAX) as limit:
+                    verdicts = await self._within(transaction, group)
+                if limit.expired():  # a handler has taken it for something of its own
+                    raise TimeoutError
+                return verdicts
 
     async def _within(self, transaction: ParticipantTransaction[Any], orders: Sequence[Order]) -> Sequence[Verdict]:
         """Enter all, do one after another, record all."""
@@ -154,24 +162,44 @@ class Barrier:
                     verdicts.append(FENCED)
                 case Entered() | Undo():
                     order.allowance.check()
-                    verdicts.append(await self._do(order, how, transaction.tx))
+                    verdicts.append(await self._do(order, how, transaction))
                     done.append((order, verdicts[-1]))
+        if len(done) < len(orders):
+            self._observer.messages_repeated(self._participant, len(orders) - len(done))
         await self._record(transaction, done)
-        for order, _ in done:
+        for order, verdict in done:
+            if verdict.outcome is ReplyOutcome.REFUSED:
+                continue  # nothing of it is committed but that
             if not order.step.external:  # a call that was made cannot be rolled back
                 order.allowance.check()
         crash_point("barrier.before_commit")
         return verdicts
 
-    async def _do(self, order: Order, how: Entered | Undo, tx: Any) -> Verdict:
+    async def _do(self, order: Order, how: Entered | Undo, transaction: ParticipantTransaction[Any]) -> Verdict:
         action = None
         if isinstance(how, Undo):
             action = None if how.action is None else _VERDICT.decode(how.action)
             if _nothing_to_undo(order.step, action):
                 return DONE
         pace, began = self.pace_of(order), _now()
+        is_guarded = isinstance(how, Entered) and _can_write(order) and not order.step.external and pace.refuses
+        if is_guarded:
+            await transaction.guard()
         try:
-            verdict = await (_undo(order, action, tx) if isinstance(how, Undo) else _act(order, tx))
+            tx = transaction.tx
+            with self._observer.handling(self._participant, order.command):
+                verdict = await (_undo(order, action, tx) if isinstance(how, Undo) else _act(order, tx))
+        except (StepRejected, PayloadError) as error:
+            if isinstance(how, Undo):
+                pace.failed()
+                raise
+            pace.refused()
+            may_have_written = _can_write(order) and not is_guarded
+            if may_have_written or _may_have_happened_before(order.step, order.command):
+                raise
+            if is_guarded:
+                await transaction.take_back()
+            verdict = Verdict(ReplyOutcome.REFUSED, error=ErrorInfo.of(error))
         except BaseException:
             pace.failed()
             raise
@@ -179,7 +207,15 @@ class Barrier:
         return verdict
 
     async def _record(self, transaction: ParticipantTransaction[Any], done: Sequence[tuple[Order, Verdict]]) -> None:
-        settled = [Settled(order.key, order.command.operation, _ENCODER.encode(verdict)) for order, verdict in done]
+        settled = [
+            Settled(
+                order.key,
+                order.command.operation,
+                _ENCODER.encode(verdict),
+                refusal=verdict.outcome is ReplyOutcome.REFUSED,
+            )
+            for order, verdict in done
+        ]
         try:
             await transaction.record(settled)
         except Unavailable:
@@ -235,6 +271,10 @@ def _recordable(step: AnyStep, result: object) -> bytes:
     except PayloadError as error:
         raise PayloadError(f"{step!r} has returned something else than it declares: {error}") from error
     return encoded
+
+
+def _can_write(order: Order) -> bool:
+    return order.step.action.can_write
 
 
 def _may_have_happened_before(step: AnyStep, command: Command) -> bool:

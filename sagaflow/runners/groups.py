@@ -3,7 +3,7 @@
 While one group is being carried out, what arrives piles up, and the next takes all of it, up to a bound of its number
 and of the time that it will take. If anything goes wrong in it, the transaction is rolled back and each command of it
 is carried out by itself, as if there were no groups. Handlers of transactional steps have no effect outside of their
-transaction, so those that ran have done nothing.
+transaction, so those that ran have done nothing. A refusal is nothing that goes wrong, once a step is known to refuse.
 
 Left out are external steps, what has been delivered before, handlers that have lately been slow or have failed, and
 commands whose time is nearly over.

@@ -43,6 +43,8 @@ from sagaflow.runners.repairs import (
     the_one,
     why_not,
 )
+from sagaflow.runners.reporting import report_on
+from sagaflow.runners.reports import SagaReport
 from sagaflow.runners.turns import Turn
 
 Tell = Callable[[UUID, SagaStatus, Sequence[Watcher]], None]
@@ -93,6 +95,14 @@ class Operator:
         self._plans: dict[str, Plan] = {}
 
     # One saga.
+
+    async def report(self, saga_id: UUID) -> SagaReport:
+        """What happened to a saga, what is undone, what is owed, and what can be done about it; changes nothing.
+
+        Raises:
+            SagaNotFound: there is no such saga.
+        """
+        return await report_on(self._store, saga_id)
 
     async def cancel(self, saga_id: UUID, *, reason: str) -> SagaStatus:
         """Have the saga undone. One that is being undone already stays as it is.

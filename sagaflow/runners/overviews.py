@@ -56,8 +56,8 @@ def overview_of(record: SagaRecord, plan: Plan, journal: Sequence[JournalEntry])
             op=operation,
             status=step.op(operation).status,
             attempts=_attempts(journal, name, operation),
-            error=_last_error(journal, name, operation),
-            next_at=_next_at(record, name, operation),
+            error=last_error(journal, name, operation),
+            next_at=next_at_of(record, name, operation),
         )
         for name, step in by_name(plan, record.state).items()
         for operation in Operation
@@ -117,14 +117,15 @@ async def waits_of(store: SagaStore, records: Sequence[SagaRecord]) -> Sequence[
             op=attempt.operation,
             since=told[attempt].since,
             error=told[attempt].error,
-            next_at=_next_at(record, attempt.step, attempt.operation),
+            next_at=next_at_of(record, attempt.step, attempt.operation),
         )
         for attempt, record in deferred.items()
         if attempt in told
     ]
 
 
-def _next_at(record: SagaRecord, step: str, operation: Operation) -> datetime | None:
+def next_at_of(record: SagaRecord, step: str, operation: Operation) -> datetime | None:
+    """When an operation is looked at next, if it waits for a time."""
     return next((timer.due_at for timer in record.timers if (timer.step, timer.operation) == (step, operation)), None)
 
 
@@ -134,7 +135,8 @@ def _attempts(journal: Sequence[JournalEntry], step: str, operation: Operation) 
     return len({(c.round, c.attempt) for c in commands if (c.step, c.operation) == (step, operation)})
 
 
-def _last_error(journal: Sequence[JournalEntry], step: str, operation: Operation) -> ErrorInfo | None:
+def last_error(journal: Sequence[JournalEntry], step: str, operation: Operation) -> ErrorInfo | None:
+    """What went wrong last with an operation, if the journal holds an error of it."""
     of_operation = (
         entry.error
         for entry in reversed(journal)

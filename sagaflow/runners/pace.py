@@ -13,6 +13,9 @@ ALONE_MAX: Final = 1_000
 a step that fails or refuses now and then is hardly ever in a group that has to be carried out again; and it shrinks by
 one with each success in between."""
 
+GUARDED: Final = 1_000
+"""For how many calls after a refusal a savepoint is made before each, which costs a round trip."""
+
 
 class Pace:
     """Of one operation of one step. What was never seen is not trusted, so its first command runs alone."""
@@ -24,14 +27,25 @@ class Pace:
         self._alone = 1
         self._alone_after_failure = ALONE_MIN
         self._seen = False
+        self._guarded = 0
 
     @property
     def is_quick(self) -> bool:
         """Whether it has lately been quick and has not failed."""
         return not self._alone and self.seconds <= QUICK_SECONDS
 
+    @property
+    def refuses(self) -> bool:
+        """Whether it has lately refused, so that it pays to be prepared for that."""
+        return self._guarded > 0
+
+    def refused(self) -> None:
+        """The handler has said no, which is an answer and no failure."""
+        self._guarded = GUARDED + 1
+
     def succeeded(self, seconds: float) -> None:
-        """The handler has returned."""
+        """The handler has returned, or its refusal was settled with whatever else was in its transaction."""
+        self._guarded = max(0, self._guarded - 1)
         if self._alone:
             self._alone -= 1
         else:

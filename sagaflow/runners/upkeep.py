@@ -1,4 +1,5 @@
-"""What a coordinator does by the clock: wake sagas whose time has come, keep its lease, take over from the dead."""
+"""What a coordinator does by the clock: wake sagas whose time has come, keep its lease, take over from the dead, and
+forget what is over for long enough."""
 
 from __future__ import annotations
 
@@ -12,8 +13,11 @@ from uuid import UUID
 from sagaflow.definitions.crash_points import crash_point
 from sagaflow.definitions.ports import SagaStore
 from sagaflow.definitions.records import Due
+from sagaflow.definitions.retention import Retention
 from sagaflow.definitions.surroundings import current
 from sagaflow.errors import Unavailable
+from sagaflow.runners.purging import purge_sagas
+from sagaflow.runners.telling import UNOBSERVED, Guarded
 
 log = logging.getLogger("sagaflow.coordinator")
 
@@ -23,6 +27,12 @@ NUDGED_LOOKS_SECONDS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 """After a nudge the agenda is looked at often: the transaction that it waits for may take a moment."""
 
 LOOKS_PER_SECOND_MAX = 100
+
+COUNT_SECONDS = 15.0
+"""How often what is open is counted for the observer, by one process of the name."""
+
+PURGE_EVERY_SECONDS = 3600.0
+"""How often what a retention does not keep is looked for."""
 
 
 class Upkeep:
@@ -40,13 +50,19 @@ class Upkeep:
         wake: Callable[[Due], Awaitable[None]],
         poll_seconds: float,
         lease_seconds: float,
+        observer: Guarded = UNOBSERVED,
+        retention: Retention | None = None,
+        purge_every_seconds: float = PURGE_EVERY_SECONDS,
     ) -> None:
+        self._observer = observer
         self._name = name
         self._process = process
         self._store = store
         self._wake = wake
         self._poll_seconds = poll_seconds
         self._lease_seconds = lease_seconds
+        self._retention = retention
+        self._purge_every_seconds = purge_every_seconds
         self._looks: set[int] = set()
         self._sooner = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -59,6 +75,12 @@ class Upkeep:
             asyncio.create_task(self._forever("lease", self._keep_lease), name="sagaflow lease"),
             asyncio.create_task(self._forever("take over", self._look_after_others), name="sagaflow take over"),
         ]
+        if self._observer.is_anybody:
+            self._tasks.append(
+                asyncio.create_task(self._forever("open sagas", self._count_open), name="sagaflow open sagas")
+            )
+        if self._retention is not None:
+            self._tasks.append(asyncio.create_task(self._forever("purge", self._purge), name="sagaflow purge"))
 
     def nudge(self) -> None:
         """Something is due now, or will be when the caller's transaction is committed."""
@@ -127,11 +149,23 @@ class Upkeep:
         await asyncio.sleep(self._jittered(self._lease_seconds / 2))
         await self._take_over()
 
+    async def _count_open(self) -> None:
+        self._observer.open_sagas(await self._store.open_sagas(self._name, self._process))
+        await asyncio.sleep(self._jittered(COUNT_SECONDS))
+
+    async def _purge(self) -> None:
+        assert self._retention is not None, "there is no such loop without one"
+        await asyncio.sleep(self._jittered(self._purge_every_seconds))
+        gone = await purge_sagas(self._store, self._retention)
+        if gone.total():
+            log.info("purged %s", ", ".join(f"{count} {what}" for what, count in sorted(gone.items()) if count))
+
     async def _take_over(self) -> None:
         await self._store.keep_lease(self._name, self._process, self._lease_seconds)  # not from ourselves
         sagas = await self._store.take_over(self._name)
         if sagas:
             log.warning("took over %d sagas of a process that has died", sagas)
+            self._observer.taken_over(sagas)
             self.nudge()
 
     def _jittered(self, seconds: float) -> float:

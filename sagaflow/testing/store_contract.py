@@ -140,6 +140,10 @@ EVERY_EVENT: Final[Sequence[Event]] = (
 )
 
 
+FOR_EVER: Final = 1e9
+"""Seconds; no saga of a test is as old."""
+
+
 class Abort(Exception):
     """Raised by a test inside of a transaction, to have it rolled back."""
 
@@ -635,6 +639,24 @@ class StoreContract:
         assert await store.take_over(COORDINATOR) == 0
         assert await claimed(store) == []
 
+    async def test_open_sagas_are_counted_by_the_first_process_alive(self, store: SagaStore) -> None:
+        await add_plans(store)
+        assert list(await store.open_sagas(COORDINATOR, PROCESS)) == [], "no process is alive"
+        records = [await started(store) for _ in range(4)]
+        await insert(store, happens(new_saga(coordinator=OTHER_COORDINATORS[0]), STARTED))
+        await save(store, happens(records[0], DONE), happens(records[1], STUCK))
+        await store.keep_lease(COORDINATOR, PROCESS, 60.0)
+        await store.keep_lease(COORDINATOR, OTHER_PROCESS, 60.0)
+        assert list(await store.open_sagas(COORDINATOR, OTHER_PROCESS)) == []
+        counted = await store.open_sagas(COORDINATOR, PROCESS)
+        assert [(one.saga, one.status, one.count) for one in counted] == [
+            (SHORT.saga, SagaStatus.RUNNING, 2),
+            (SHORT.saga, SagaStatus.STUCK, 1),
+        ]
+        assert all(0 <= one.oldest_seconds < DEADLINE_SECONDS for one in counted)
+        await store.keep_lease(COORDINATOR, PROCESS, 0.0)
+        assert len(await store.open_sagas(COORDINATOR, OTHER_PROCESS)) == 2, "the first one has died"
+
     async def test_a_process_is_taken_over_once(self, store: SagaStore) -> None:
         record = await started(store)
         await store.keep_lease(COORDINATOR, PROCESS, 0.0)
@@ -984,12 +1006,98 @@ class StoreContract:
         await store.keep_announcements([], 60.0)
         assert list(await store.announcements()) == []
 
+    # What is kept no longer.
+
+    async def test_only_what_ended_long_enough_ago_in_its_status_is_purged(self, store: SagaStore) -> None:
+        completed, abandoned, stuck, running = await ended_and_open(store)
+        kept = {SagaStatus.COMPLETED: 0.0, SagaStatus.ABANDONED: FOR_EVER}
+        page = await store.purge(kept, None, 10, delete=True)
+        assert (page.looked_at, dict(page.expired)) == (4, {"COMPLETED": 1})
+        left = await store.find([completed, abandoned, stuck, running])
+        assert [record.saga_id for record in left] == [abandoned, stuck, running]
+        assert dict((await store.purge({SagaStatus.ABANDONED: 0.0}, None, 10, delete=True)).expired) == {"ABANDONED": 1}
+        assert not (await store.purge({SagaStatus.COMPLETED: FOR_EVER}, None, 10, delete=True)).expired
+
+    async def test_no_open_saga_is_purged_whatever_is_asked_for(self, store: SagaStore) -> None:
+        _, _, stuck, running = await ended_and_open(store)
+        everything = dict.fromkeys(SagaStatus, 0.0)
+        await store.purge(everything, None, 10, delete=True)
+        assert [record.saga_id for record in await store.list(SagaFilter(), 10)] == [running, stuck]
+        assert len(await store.journal(running)) == 1
+
+    async def test_nothing_is_left_of_a_saga_that_was_purged(self, store: SagaStore) -> None:
+        completed, *_ = await ended_and_open(store)
+        assert await payloads(store, completed)
+        await store.purge({SagaStatus.COMPLETED: 0.0}, None, 10, delete=True)
+        assert await payloads(store, completed) == []
+        assert list(await store.journal(completed)) == []
+        assert list(await store.list(SagaFilter(key="key of the completed"), 10)) == []
+        assert list(await insert(store, happens(new_saga(key="key of the completed"), STARTED))) == []
+
+    async def test_what_would_be_purged_is_counted_without_it(self, store: SagaStore) -> None:
+        ids = await ended_and_open(store)
+        kept = {SagaStatus.COMPLETED: 0.0, SagaStatus.ABANDONED: 0.0}
+        seen = await store.purge(kept, None, 10, delete=False)
+        assert dict(seen.expired) == {"COMPLETED": 1, "ABANDONED": 1}
+        assert len(await store.find(ids)) == 4
+        assert await store.purge(kept, None, 10, delete=True) == seen
+
+    async def test_a_purge_goes_on_page_by_page(self, store: SagaStore) -> None:
+        done = [(await started(store)) for _ in range(5)]
+        for record in done:
+            await save(store, happens(record, DONE))
+        pages: list[tuple[int, int]] = []
+        after = None
+        while not pages or after is not None:
+            page = await store.purge({SagaStatus.COMPLETED: 0.0}, after, 2, delete=True)
+            pages.append((page.looked_at, page.expired.get("COMPLETED", 0)))
+            after = page.last
+        assert pages == [(2, 2), (2, 2), (1, 1)]
+        assert list(await store.list(SagaFilter(), 10)) == []
+
+    async def test_a_purge_ends_where_nothing_can_have_expired(self, store: SagaStore) -> None:
+        for _ in range(3):
+            await save(store, happens(await started(store), DONE))
+        page = await store.purge({SagaStatus.COMPLETED: FOR_EVER}, None, 2, delete=True)
+        assert (page.looked_at, page.last) == (2, None)
+
+    async def test_a_purge_does_not_wait_for_a_saga_that_is_locked(self, store: SagaStore) -> None:
+        """A reply may come for it just now. A store whose transactions take turns waits for the other one."""
+        records = [await started(store) for _ in range(2)]
+        for record in records:
+            await save(store, happens(record, DONE))
+        async with racing() as tasks, store.transaction() as tx:
+            await tx.load([records[0].saga_id])
+            purge = tasks.create_task(store.purge({SagaStatus.COMPLETED: 0.0}, None, 10, delete=True))
+            await asyncio.wait({purge}, timeout=PAUSE_SECONDS)
+            await tx.load([records[0].saga_id])
+        left = await store.find([record.saga_id for record in records])
+        assert len(left) == 2 - purge.result().expired["COMPLETED"]
+        assert records[1].saga_id not in [record.saga_id for record in left]
+
+    async def test_the_payloads_of_a_saga_that_has_ended_are_erased(self, store: SagaStore) -> None:
+        completed, abandoned, stuck, running = await ended_and_open(store)
+        journal = await store.journal(completed)
+        assert list(await store.erase([running, completed, uuid4(), stuck, abandoned])) == [completed, abandoned]
+        assert {payload.saga_id for payload in await payloads(store, completed, abandoned, stuck)} == {stuck}
+        assert await store.journal(completed) == journal
+        assert len(await store.find([completed])) == 1
+        assert list(await store.erase([completed])) == [completed]
+
+    async def test_old_messages_that_were_put_aside_are_purged(self, store: SagaStore) -> None:
+        await store.put_aside([PutAside("replies.shop", f"reason {number}", b"{}") for number in range(3)])
+        assert await store.purge_put_aside(FOR_EVER, 10, delete=True) == 0
+        assert await store.purge_put_aside(0.0, 2, delete=False) == 2
+        assert await store.purge_put_aside(0.0, 2, delete=True) == 2
+        assert [message.reason for message in await store.list_put_aside(10)] == ["reason 2"]
+        assert await store.purge_put_aside(0.0, 2, delete=True) == 1
+
     async def test_messages_that_are_put_aside_are_kept_and_the_latest_are_listed(self, store: SagaStore) -> None:
         messages = [PutAside("replies.shop", f"reason {number}", bytes([0, 255, number])) for number in range(3)]
         await store.put_aside(messages[:2])
         await store.put_aside(messages[2:])
         listed = await store.list_put_aside(2)
-        assert [replace(aside, at=None) for aside in listed] == [messages[2], messages[1]]
+        assert [replace(aside, at=None, number=None) for aside in listed] == [messages[2], messages[1]]
         assert all(aside.at is not None and aside.at.utcoffset() == timedelta(0) for aside in listed)
 
     async def test_any_message_can_be_put_aside(self, store: SagaStore) -> None:
@@ -998,6 +1106,16 @@ class StoreContract:
         (aside,) = await store.list_put_aside(10)
         assert (without_nul(aside.source), without_nul(aside.reason)) == ("replies.?", "it holds ? and ✓")
         assert aside.body == body[:PUT_ASIDE_BYTES_MAX]
+
+    async def test_what_was_put_aside_is_forgotten_by_its_number(self, store: SagaStore) -> None:
+        await store.put_aside([PutAside("replies.shop", f"reason {number}", b"[]") for number in range(3)])
+        latest, middle, first = await store.list_put_aside(10)
+        assert latest.number is not None
+        assert first.number is not None
+        assert await store.remove_put_aside([latest.number, first.number, 4711]) == 2
+        assert list(await store.list_put_aside(10)) == [middle]
+        assert await store.remove_put_aside([latest.number, first.number]) == 0
+        assert await store.remove_put_aside([]) == 0
 
 
 # ------------------------------------------------------------------------------------------- values
@@ -1148,6 +1266,16 @@ async def racing() -> AsyncIterator[asyncio.TaskGroup]:
     """Tasks that run at the same time; all of them have to end in time and without an error."""
     async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as tasks:
         yield tasks
+
+
+async def ended_and_open(store: SagaStore) -> tuple[UUID, UUID, UUID, UUID]:
+    """Four sagas with payloads: one completed, one abandoned, one stuck, one running."""
+    records = [new_saga(key="key of the completed"), *(new_saga() for _ in range(3))]
+    await insert(store, *(happens(record, STARTED, payloads=[an_input(record)]) for record in records))
+    first, second, third, fourth = await store.find([record.saga_id for record in records])
+    await save(store, happens(first, DONE), happens(second, STUCK), happens(third, STUCK))
+    await save(store, happens((await store.find([second.saga_id]))[0], events.AbandonRequested()))
+    return first.saga_id, second.saga_id, third.saga_id, fourth.saga_id
 
 
 async def add_plans(store: SagaStore) -> None:

@@ -50,6 +50,10 @@ LOOK_SECONDS: Final = 0.05
 """How long something is watched that must not happen, however long one looks."""
 
 
+FOR_EVER: Final = 1e9
+"""Seconds; no row of a test is as old."""
+
+
 class Abort(Exception):
     """Raised by a test inside of a transaction, to have it rolled back."""
 
@@ -424,6 +428,51 @@ class TransactionsContract(ABC, Generic[Tx]):
             )
         assert [await act(transactions, key, 2) for key in (done, refused)] == [Recorded(DONE), Entered()]
 
+    async def test_what_was_written_since_the_guard_is_taken_back_and_nothing_else(
+        self, transactions: Transactions[Tx]
+    ) -> None:
+        keys = [new_key() for _ in range(4)]
+        async with transactions.begin() as transaction:
+            await transaction.enter_actions([Entry(key, 1) for key in keys])
+            await self.add_row(transaction.tx, "before any")
+            for number, taken_back in enumerate([False, True, True, False]):
+                await transaction.guard()
+                await self.add_row(transaction.tx, f"guarded {number}")
+                await self.add_row(transaction.tx, f"guarded {number}, too")
+                if taken_back:
+                    await transaction.take_back()
+                    assert f"guarded {number}" not in await self.rows(transaction.tx)
+                await self.add_row(transaction.tx, f"after {number}")
+            outcomes = [DONE, REFUSED, REFUSED, DONE]
+            await transaction.record(
+                [
+                    Settled(key, Operation.ACTION, outcome, refusal=outcome is REFUSED)
+                    for key, outcome in zip(keys, outcomes, strict=True)
+                ]
+            )
+        assert Counter(await self._committed_rows(transactions)) == Counter(
+            ["before any", *(f"after {number}" for number in range(4))]
+            + [f"guarded {number}{too}" for number in (0, 3) for too in ("", ", too")]
+        )
+        assert [await act(transactions, key) for key in keys] == [Recorded(outcome) for outcome in outcomes]
+        assert [await act(transactions, key, 2) for key in keys[:2]] == [Recorded(DONE), Entered()]
+
+    async def test_what_was_taken_back_is_gone_with_the_rest_if_all_is_rolled_back(
+        self, transactions: Transactions[Tx]
+    ) -> None:
+        key = new_key()
+        with suppress(Abort):
+            async with transactions.begin() as transaction:
+                assert await enter_action(transaction, key) == Entered()
+                await transaction.guard()
+                await self.add_row(transaction.tx, "taken back")
+                await transaction.take_back()
+                await self.add_row(transaction.tx, "written")
+                await record(transaction, key, Operation.ACTION, REFUSED, refusal=True)
+                raise Abort
+        assert await self._committed_rows(transactions) == []
+        assert await act(transactions, key) == Entered()
+
     async def test_of_many_each_needs_an_outcome(self, transactions: Transactions[Tx]) -> None:
         keys = [new_key(), new_key()]
         unrecorded = None
@@ -488,8 +537,67 @@ class TransactionsContract(ABC, Generic[Tx]):
         ]
         assert all(aside.at is not None and aside.at.tzinfo is not None for aside in listed)
 
+    # What is kept no longer.
+
+    async def test_only_what_was_quiet_for_long_enough_is_purged(self, transactions: Transactions[Tx]) -> None:
+        key = new_key()
+        await act(transactions, key)
+        await undo(transactions, key)
+        seen = await transactions.purge(FOR_EVER, [], None, 10, delete=True)
+        assert (seen.looked_at, dict(seen.expired)) == (2, {})
+        seen = await transactions.purge(0.0, [], None, 10, delete=False)
+        assert dict(seen.expired) == {"action": 1, "compensation": 1}
+        assert await act(transactions, key) == Recorded(DONE)
+        assert await transactions.purge(0.0, [], None, 10, delete=True) == seen
+        assert await act(transactions, key) == Entered()
+
+    async def test_the_barrier_of_an_open_saga_is_kept(self, transactions: Transactions[Tx]) -> None:
+        open_, ended = new_key(), new_key()
+        await act(transactions, open_)
+        await act(transactions, ended)
+        page = await transactions.purge(0.0, {open_.saga_id}, None, 10, delete=True)
+        assert dict(page.expired) == {"action": 1}
+        assert await act(transactions, open_) == Recorded(DONE)
+        assert await act(transactions, ended) == Entered()
+
+    async def test_a_purge_of_the_barrier_goes_on_page_by_page(self, transactions: Transactions[Tx]) -> None:
+        for _ in range(5):
+            await act(transactions, new_key())
+        pages: list[tuple[int, int]] = []
+        after = None
+        while not pages or after is not None:
+            page = await transactions.purge(0.0, [], after, 2, delete=True)
+            pages.append((page.looked_at, page.expired.get("action", 0)))
+            after = page.last
+        assert pages == [(2, 2), (2, 2), (1, 1)]
+
+    async def test_a_saga_is_purged_as_a_whole_wherever_a_page_ends(self, transactions: Transactions[Tx]) -> None:
+        key = new_key()
+        keys = [BarrierKey(key.saga_id, f"step-{number}") for number in range(3)]
+        for one in keys:
+            await act(transactions, one)
+        page = await transactions.purge(0.0, [], None, 2, delete=True)
+        assert dict(page.expired) == {"action": 3}
+
+    async def test_old_messages_that_were_put_aside_are_purged(self, transactions: Transactions[Tx]) -> None:
+        await transactions.put_aside([PutAside("commands.stock", f"reason {number}", b"{}") for number in range(3)])
+        assert await transactions.purge_put_aside(FOR_EVER, 10, delete=True) == 0
+        assert await transactions.purge_put_aside(0.0, 2, delete=False) == 2
+        assert await transactions.purge_put_aside(0.0, 2, delete=True) == 2
+        assert [message.reason for message in await transactions.list_put_aside(10)] == ["reason 2"]
+
     async def test_nothing_is_put_aside_at_first(self, transactions: Transactions[Tx]) -> None:
         assert list(await transactions.list_put_aside(10)) == []
+
+    async def test_what_was_put_aside_is_forgotten_by_its_number(self, transactions: Transactions[Tx]) -> None:
+        await transactions.put_aside([PutAside("replies.shop", f"reason {number}", b"[]") for number in range(3)])
+        latest, middle, first = await transactions.list_put_aside(10)
+        assert latest.number is not None
+        assert first.number is not None
+        assert await transactions.remove_put_aside([latest.number, first.number, 4711]) == 2
+        assert list(await transactions.list_put_aside(10)) == [middle]
+        assert await transactions.remove_put_aside([latest.number, first.number]) == 0
+        assert await transactions.remove_put_aside([]) == 0
 
     async def _deliver(
         self, transactions: Transactions[Tx], key: BarrierKey, operation: Operation, *, lost: bool

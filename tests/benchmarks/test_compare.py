@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks import compare
 from benchmarks.load import Measured, Pace
+from benchmarks.place import Place
 from benchmarks.systems import SYSTEMS
 from benchmarks.systems.system import System
-from benchmarks.turn import Job
+from benchmarks.turn import Job, TurnFailed
 from tests.servers import Server
 
 FIELDS = {
@@ -57,6 +59,38 @@ def test_compare_writes_a_record_for_each_system_that_is_installed(
         assert min(record["sagas_per_s"], record["p50_ms"], record["cpu_ms_per_saga"]) > 0
         assert record["p50_ms"] <= record["p99_ms"]
     assert "dbos is left out: dbos not found; `make bench-setup` installs it\n" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("servers_of_the_run")
+def test_a_system_that_fails_is_named_in_one_line_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def turn(system: str, place: Place, jobs: Sequence[Job]) -> list[Measured]:
+        asked.append(system)
+        measured = [Measured(100, 2.0, 1.0, [0.1])]
+        if system == "floor-1":
+            raise TurnFailed("floor-1:\nTraceback\n  somewhere\nOSError: no more", measured)
+        if system == "dbos":
+            raise ValueError
+        return measured * len(jobs)
+
+    monkeypatch.setattr(compare, "take_turn", turn)
+    monkeypatch.setitem(SYSTEMS, "dbos", System("dbos", SYSTEMS["dbos"].open))
+    file = tmp_path / "records.json"
+    what = ["--systems", "dbos,floor-1,floor-50", "--workloads", "noop,bank", "--concurrency", "10", "--rounds", "1"]
+
+    assert command.main(["compare", "--json", str(file), *what]) == 0
+
+    assert asked == ["dbos", "floor-1", "floor-50"]
+    records = [(record["system"], record["workload"]) for record in json.loads(file.read_text())]
+    assert records == [("floor-1", "noop"), ("floor-50", "noop"), ("floor-50", "bank")]
+    told = capsys.readouterr()
+    assert "round 1: dbos failed in noop: ValueError\n" in told.out
+    assert "round 1: floor-1 failed in bank: OSError: no more\n" in told.out
+    assert "somewhere" not in told.out
+    assert "somewhere" in told.err
 
 
 def test_records_are_medians_of_the_rounds() -> None:

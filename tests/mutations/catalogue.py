@@ -155,8 +155,8 @@ MUTATIONS: Final[Sequence[Mutation]] = (
     Mutation(
         "retry a refusal",
         BARRIER,
-        "        except (StepRejected, PayloadError) as error:\n",
-        "        except PayloadError as error:\n",
+        "        except (StepRejected, PayloadError) as error:\n            refusal",
+        "        except PayloadError as error:\n            refusal",
         BY_SAGAS,
     ),
     Mutation(
@@ -186,6 +186,27 @@ MUTATIONS: Final[Sequence[Mutation]] = (
         "        for order, receipt in group:\n            self._alone(order, receipt)\n",
         "        for order, receipt in group:\n            self._answer(order, Verdict('failed'), receipt)\n",
         BY_GROUPS,
+    ),
+    Mutation(
+        "keep what was written before a refusal",
+        BARRIER,
+        "                await transaction.take_back()\n",
+        "                pass\n",
+        BY_GROUPS,
+    ),
+    Mutation(
+        "settle a refusal whose writes cannot be taken back",
+        BARRIER,
+        "            may_have_written = _can_write(order) and not is_guarded\n",
+        "            may_have_written = False\n",
+        BY_GROUPS,
+    ),
+    Mutation(
+        "forget a refusal that a group has settled",
+        BARRIER,
+        "                refusal=verdict.outcome is ReplyOutcome.REFUSED,\n",
+        "",
+        ("tests/runners/test_groups.py", "tests/runners/test_repair.py", "-k", "not distributed"),
     ),
     Mutation(
         "group what is slow",

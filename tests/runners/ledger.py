@@ -45,6 +45,12 @@ class Ledger:
         async def unbook(word: str, booked: str, context: StepContext[Any]) -> None:
             await self._note(f"un{booked}", context)
 
+        @ledger.step("look", no_compensation="it does nothing")
+        async def look(word: str) -> None:
+            self.calls[word] += 1
+            if word in self.behaviour:
+                await self.behaviour[word]()
+
         return ledger
 
     async def _note(self, word: str, context: StepContext[Any]) -> str:

@@ -22,7 +22,7 @@ from sagaflow.runners import groups
 from sagaflow.runners.allowance import Allowance
 from sagaflow.runners.barrier import Barrier, Order
 from sagaflow.runners.groups import Groups
-from sagaflow.runners.pace import ALONE_MIN, QUICK_SECONDS, Pace
+from sagaflow.runners.pace import ALONE_MIN, GUARDED, QUICK_SECONDS, Pace
 from sagaflow.runners.receipts import Receipts
 from tests.runners.ledger import DEADLY, Ledger, effects, prepare
 from tests.runners.world import DEADLINE_SECONDS, World, until
@@ -204,6 +204,71 @@ async def test_one_that_does_not_succeed_harms_no_other(
     assert office.ledger.calls["word 7"] == 2, "once in the group, once alone"
     assert await office.effects() == {f"word {number}": 1 for number in range(15) if number != 7}
     assert all(len(replies) == 1 for replies in office.desk.replies.values())
+
+
+async def test_refusals_of_a_step_that_is_known_to_refuse_are_settled_with_the_group(office: Office) -> None:
+    """What each had written before it refused is taken back, and nothing else."""
+    office.ledger.behaviour["warm no"] = fail_with(StepRejected("no"))
+    assert await office.desk.ask([book("warm no")]) == [REFUSED]
+    commands = words(20)
+    for number in (0, 7, 8, 19):
+        office.ledger.behaviour[f"word {number}"] = fail_with(StepRejected("no"))
+    office.transactions.commits = 0
+    expected = [REFUSED if number in (0, 7, 8, 19) else DONE for number in range(20)]
+    assert await office.desk.ask(commands) == expected
+    assert office.transactions.commits == 1
+    assert {office.ledger.calls[f"word {number}"] for number in range(20)} == {1}
+    assert await office.effects() == {f"word {number}": 1 for number in range(20) if number not in (0, 7, 8, 19)}
+    await office.desk.send(commands)
+    again = await office.desk.answers(commands, times=2)
+    assert [reply.outcome for reply in again] == expected, "a refusal is told to duplicates too"
+    assert await office.desk.ask([undo_of(command) for command in commands]) == [DONE] * 20
+    assert sum(word.startswith("unword") for word in await office.effects()) == 16, "what was refused is not undone"
+
+
+async def test_one_that_fails_in_a_group_with_refusals_harms_no_other(office: Office) -> None:
+    office.ledger.behaviour["warm no"] = office.ledger.behaviour["word 3"] = fail_with(StepRejected("no"))
+    office.ledger.behaviour["word 7"] = fail_with(ValueError("a bug"))
+    assert await office.desk.ask([book("warm no")]) == [REFUSED]
+    assert await office.desk.ask(words(9)) == [*[DONE] * 3, REFUSED, *[DONE] * 3, FAILED, DONE]
+    assert await office.effects() == {f"word {number}": 1 for number in range(9) if number not in (3, 7)}
+
+
+async def test_what_is_not_given_the_transaction_refuses_without_a_rollback(office: Office) -> None:
+    office.ledger.behaviour["no"] = fail_with(StepRejected("no"))
+    office.transactions.commits = 0
+    looks = [book("no", step="ledger.look", handler="look") for _ in range(20)]
+    for command in looks[:2]:
+        assert await office.desk.ask([command]) == [REFUSED]
+    assert office.transactions.commits == 2
+    assert await office.desk.ask(looks[2:]) == [REFUSED] * 18
+    assert office.transactions.commits == 3
+    assert office.ledger.calls["no"] == 20
+
+
+@pytest.mark.parametrize("world", ["distributed"], indirect=True)
+@pytest.mark.parametrize("refuses", [False, True], ids=["unguarded", "guarded"])
+async def test_one_that_breaks_the_transaction_harms_no_other_whether_guarded_or_not(
+    office: Office, refuses: bool
+) -> None:
+    """It goes on after a statement of it has failed; then all statements that follow fail too."""
+
+    async def go_on(tx: Any) -> None:
+        with suppress(asyncpg.UndefinedTableError):
+            await tx.execute("INSERT INTO nothing VALUES (1)")
+
+    async def refuse(tx: Any) -> None:
+        await go_on(tx)
+        raise StepRejected("no")
+
+    if refuses:
+        office.ledger.breaking["warm no"] = refuse
+        assert await office.desk.ask([book("warm no")]) == [REFUSED]
+    office.ledger.breaking["word 4"] = office.ledger.breaking["word 8"] = go_on
+    office.ledger.breaking["word 5"] = refuse
+    outcomes = await office.desk.ask(words(9))
+    assert outcomes == [*[DONE] * 4, FAILED, REFUSED, *[DONE] * 2, FAILED]
+    assert await office.effects() == {f"word {number}": 1 for number in range(9) if number not in (4, 5, 8)}
 
 
 @pytest.mark.parametrize("world", ["distributed"], indirect=True)
@@ -403,6 +468,19 @@ def test_what_was_never_seen_or_has_failed_has_to_succeed_alone_and_oftener_each
     for times in (ALONE_MIN, 2 * ALONE_MIN, 4 * ALONE_MIN):
         pace.failed()
         assert times_until_quick(pace) == times
+
+
+def test_a_refusal_is_prepared_for_until_it_has_not_come_for_long() -> None:
+    pace = Pace()
+    for _ in range(2):
+        pace.refused()
+        pace.succeeded(0.0)
+        assert pace.is_quick, "it is no failure"
+        told = []
+        for _ in range(GUARDED + 1):
+            told.append(pace.refuses)
+            pace.succeeded(0.0)
+        assert told == [*[True] * GUARDED, False]
 
 
 def test_with_each_success_in_a_group_a_failure_is_forgiven() -> None:

@@ -329,12 +329,25 @@ SELECT id FROM page ORDER BY id;
 -- Forget processes, unless they have come back to life.
 DELETE FROM sagaflow.process WHERE coordinator = $1 AND id = ANY($2::uuid[]) AND lease_until <= clock_timestamp();
 
+-- name: open_sagas
+-- How many sagas are open; none, unless this is the first of the processes that live.
+SELECT saga.saga, saga.status, count(*) AS count,
+    extract(epoch FROM clock_timestamp() - min(saga.started_at))::float8 AS oldest_seconds
+FROM sagaflow.agenda JOIN sagaflow.saga ON saga.id = agenda.saga_id
+WHERE agenda.coordinator = $1 AND saga.ended_at IS NULL AND $2 = (
+    SELECT id FROM sagaflow.process WHERE coordinator = $1 AND lease_until > clock_timestamp() ORDER BY id LIMIT 1
+)
+GROUP BY saga.saga, saga.status ORDER BY saga.saga, saga.status;
+
 -- name: put_aside
 INSERT INTO sagaflow.put_aside (source, reason, body)
 SELECT source, reason, body FROM unnest($1::text[], $2::text[], $3::bytea[]) AS message (source, reason, body);
 
 -- name: list_put_aside
-SELECT at, source, reason, body FROM sagaflow.put_aside ORDER BY id DESC LIMIT $1;
+SELECT at, source, reason, body, id AS number FROM sagaflow.put_aside ORDER BY id DESC LIMIT $1;
+
+-- name: remove_put_aside
+DELETE FROM sagaflow.put_aside WHERE id = ANY($1::bigint[]) RETURNING id;
 
 -- name: keep_announcements
 -- Keep what processes of participants have announced now; they count as live for so many seconds. Of the
@@ -355,3 +368,71 @@ WHERE participant = ANY($1::text[]) AND heard_at < clock_timestamp() - interval 
 SELECT body::text AS body, heard_at, live_until > clock_timestamp() AS is_live
 FROM sagaflow.announcement
 ORDER BY participant, heard_at DESC, host, hash;
+
+-- name: purge
+-- Look at the next sagas in the order of their ids, and delete those that ended so long ago in their status, with all
+-- that belongs to them. A saga that somebody has locked is left for another time, so this never waits. Nothing that
+-- comes later can have expired if all of the page began too late. Arrays, and no joins: a plan that is kept knows not
+-- how few they are, and would read whole tables for a join.
+WITH kept AS MATERIALIZED (
+    SELECT status, clock_timestamp() - make_interval(secs => seconds) AS until
+    FROM unnest($1::text[], $2::float8[]) AS kept (status, seconds)
+), page AS MATERIALIZED (
+    SELECT id, started_at FROM sagaflow.saga WHERE id > $3 ORDER BY id LIMIT $4
+), expired AS MATERIALIZED (
+    SELECT saga.id, saga.status
+    FROM sagaflow.saga
+    WHERE id = ANY (ARRAY(SELECT id FROM page))
+        AND saga.ended_at IS NOT NULL AND saga.ended_at <= (SELECT until FROM kept WHERE kept.status = saga.status)
+    ORDER BY id
+    FOR UPDATE OF saga SKIP LOCKED
+), payloads AS (
+    DELETE FROM sagaflow.payload WHERE saga_id = ANY (ARRAY(SELECT id FROM expired))
+), entries AS (
+    DELETE FROM sagaflow.journal WHERE saga_id = ANY (ARRAY(SELECT id FROM expired))
+), gone AS (
+    DELETE FROM sagaflow.saga WHERE id = ANY (ARRAY(SELECT id FROM expired))
+)
+SELECT (SELECT count(*) FROM page) AS looked_at, (SELECT max(id::text)::uuid FROM page) AS last,
+    (SELECT min(started_at) FROM page) <= (SELECT max(until) FROM kept) AS goes_on,
+    (SELECT json_object_agg(status, count) FROM (SELECT status, count(*) FROM expired GROUP BY status) AS of_status)
+        ::text AS expired;
+
+-- name: count_expired
+-- The same, but nothing is deleted.
+WITH kept AS MATERIALIZED (
+    SELECT status, clock_timestamp() - make_interval(secs => seconds) AS until
+    FROM unnest($1::text[], $2::float8[]) AS kept (status, seconds)
+), page AS MATERIALIZED (
+    SELECT id, status, started_at, ended_at FROM sagaflow.saga WHERE id > $3 ORDER BY id LIMIT $4
+), expired AS (
+    SELECT status
+    FROM page
+    WHERE ended_at IS NOT NULL AND ended_at <= (SELECT until FROM kept WHERE kept.status = page.status)
+)
+SELECT (SELECT count(*) FROM page) AS looked_at, (SELECT max(id::text)::uuid FROM page) AS last,
+    (SELECT min(started_at) FROM page) <= (SELECT max(until) FROM kept) AS goes_on,
+    (SELECT json_object_agg(status, count) FROM (SELECT status, count(*) FROM expired GROUP BY status) AS of_status)
+        ::text AS expired;
+
+-- name: erase
+-- Delete the payloads of those of these sagas that have ended; returns which those are.
+WITH ended AS MATERIALIZED (
+    SELECT id FROM sagaflow.saga WHERE id = ANY($1::uuid[]) AND ended_at IS NOT NULL ORDER BY id FOR NO KEY UPDATE
+), erased AS (
+    DELETE FROM sagaflow.payload WHERE saga_id = ANY (ARRAY(SELECT id FROM ended))
+)
+SELECT id FROM ended ORDER BY id;
+
+-- name: purge_put_aside
+-- Forget the oldest messages that were put aside so long ago.
+DELETE FROM sagaflow.put_aside
+WHERE id IN (
+    SELECT id FROM sagaflow.put_aside
+    WHERE at <= clock_timestamp() - make_interval(secs => $1) ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+RETURNING 1;
+
+-- name: count_put_aside
+-- The same, but nothing is deleted.
+SELECT 1 FROM sagaflow.put_aside WHERE at <= clock_timestamp() - make_interval(secs => $1) ORDER BY id LIMIT $2;

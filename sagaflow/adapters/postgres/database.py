@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
+from uuid import UUID
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -13,13 +15,16 @@ from asyncpg.pool import PoolConnectionProxy
 from sagaflow.adapters.postgres.failures import DRIVER_ERRORS, READ_ONLY, explain
 from sagaflow.adapters.postgres.pool import COMMAND_SECONDS
 from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
-from sagaflow.definitions.records import PutAside
+from sagaflow.definitions.records import PurgePage, PutAside
 from sagaflow.errors import Unavailable
 
 AnyConnection: TypeAlias = asyncpg.Connection | PoolConnectionProxy
 
 ACQUIRE_SECONDS: Final = 10.0
 """How long to wait for a connection of the pool."""
+
+BEFORE_ALL: Final = UUID(int=0)
+"""No saga has this id; all others come after it."""
 
 
 class Database:
@@ -96,6 +101,12 @@ class Database:
     async def list_put_aside(self, query: str, limit: int) -> Sequence[PutAside]:
         """The latest messages, the last one first."""
         return [PutAside(**row) for row in await self.fetch(query, limit)]
+
+    async def purge(self, query: str, *which: object, after: UUID | None, limit: int) -> PurgePage:
+        """One page of a purge."""
+        (row,) = await self.fetch(query, *which, after or BEFORE_ALL, limit)
+        goes_on = row["goes_on"] and row["looked_at"] == limit
+        return PurgePage(row["looked_at"], json.loads(row["expired"] or "{}"), row["last"] if goes_on else None)
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from sagaflow.adapters.postgres.database import AnyConnection, Database, in_time
 from sagaflow.adapters.postgres.migrations import Line
 from sagaflow.adapters.postgres.pool import keep_as_it_is, open_pool
 from sagaflow.core.plan import Plan
-from sagaflow.core.state import ENDED, SETTLED
+from sagaflow.core.state import ENDED, SETTLED, SagaStatus
 from sagaflow.definitions.crash_points import crash_point
 from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.named_queries import load
@@ -30,7 +30,9 @@ from sagaflow.definitions.records import (
     JournalEntry,
     KeptAnnouncement,
     LatestError,
+    OpenSagas,
     Payload,
+    PurgePage,
     PutAside,
     SagaFilter,
     SagaRecord,
@@ -165,6 +167,11 @@ class PostgresStore:
         await self._fetch("forget_lapsed", coordinator, lapsed)
         return sagas
 
+    async def open_sagas(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:
+        """How many sagas are open, by saga and status; nothing, unless this process is the first of those alive."""
+        rows = await self._fetch("open_sagas", coordinator, process)
+        return [OpenSagas(row["saga"], SagaStatus(row["status"]), row["count"], row["oldest_seconds"]) for row in rows]
+
     async def put_aside(self, messages: Sequence[PutAside]) -> None:
         """Keep messages that could not be dealt with."""
         await self._database.put_aside(_SQL["put_aside"], messages)
@@ -172,6 +179,10 @@ class PostgresStore:
     async def list_put_aside(self, limit: int) -> Sequence[PutAside]:
         """The latest of them, the last one first."""
         return await self._database.list_put_aside(_SQL["list_put_aside"], limit)
+
+    async def remove_put_aside(self, numbers: Sequence[int]) -> int:
+        """Forget those of these numbers; returns how many there were."""
+        return len(await self._database.fetch(_SQL["remove_put_aside"], list(numbers)))
 
     async def keep_announcements(self, announcements: Sequence[Announcement], live_seconds: float) -> None:
         """Keep what participants have announced just now; they count as live for so long."""
@@ -227,6 +238,22 @@ class PostgresStore:
     async def deferrals(self, attempts: Sequence[Attempt]) -> Sequence[Deferral]:
         """Since when these attempts wait, as far as they do, and why."""
         return [rows.deferral_of(row) for row in await self._fetch("deferrals", *rows.attempts(attempts))]
+
+    async def purge(
+        self, kept_seconds: Mapping[SagaStatus, float], after: UUID | None, limit: int, *, delete: bool
+    ) -> PurgePage:
+        """Delete, or count, the sagas among the next `limit` that ended so long ago in their status."""
+        query = _SQL["purge" if delete else "count_expired"]
+        statuses = [status.value for status in kept_seconds]
+        return await self._database.purge(query, statuses, list(kept_seconds.values()), after=after, limit=limit)
+
+    async def purge_put_aside(self, kept_seconds: float, limit: int, *, delete: bool) -> int:
+        """Delete, or count, the oldest messages that were put aside so long ago."""
+        return len(await self._fetch("purge_put_aside" if delete else "count_put_aside", kept_seconds, limit))
+
+    async def erase(self, saga_ids: Sequence[UUID]) -> Sequence[UUID]:
+        """Delete the payloads of those of these sagas that have ended; returns which those are."""
+        return [row["id"] for row in await self._fetch("erase", saga_ids)]
 
     async def _fetch(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
         return await self._database.fetch(_SQL[query], *arguments)

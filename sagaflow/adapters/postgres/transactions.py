@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Self, cast
+from uuid import UUID
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -16,7 +17,7 @@ from sagaflow.adapters.postgres.pool import open_pool
 from sagaflow.core.plan import Operation
 from sagaflow.definitions.named_queries import load
 from sagaflow.definitions.ports import BarrierKey, Entered, Entry, Fenced, Recorded, Settled, Undo, expect_distinct
-from sagaflow.definitions.records import PutAside
+from sagaflow.definitions.records import PurgePage, PutAside
 
 _SQL: Final = load(__package__, "participant_queries.sql")
 
@@ -83,6 +84,22 @@ class AsyncpgTransactions:
         """The latest of them, the last one first."""
         return await self._database.list_put_aside(_SQL["list_put_aside"], limit)
 
+    async def remove_put_aside(self, numbers: Sequence[int]) -> int:
+        """Forget those of these numbers; returns how many there were."""
+        return len(await self._database.fetch(_SQL["remove_put_aside"], list(numbers)))
+
+    async def purge(
+        self, kept_seconds: float, open_sagas: Collection[UUID], after: UUID | None, limit: int, *, delete: bool
+    ) -> PurgePage:
+        """Delete, or count, the rows of the barrier among the next `limit` whose sagas were quiet for so long."""
+        query = _SQL["purge" if delete else "count_expired"]
+        return await self._database.purge(query, kept_seconds, list(open_sagas), after=after, limit=limit)
+
+    async def purge_put_aside(self, kept_seconds: float, limit: int, *, delete: bool) -> int:
+        """Delete, or count, the oldest messages that were put aside so long ago."""
+        query = _SQL["purge_put_aside" if delete else "count_put_aside"]
+        return len(await self._database.fetch(query, kept_seconds, limit))
+
 
 class AsyncpgTransaction:
     """A `ParticipantTransaction`. Entering waits for another transaction that has entered the same, until it
@@ -94,6 +111,7 @@ class AsyncpgTransaction:
         self._unrecorded: set[tuple[BarrierKey, Operation]] = set()
         self._id = ""
         """Which transaction it is, as the server calls it; empty until something was entered."""
+        self._is_guarded = False
 
     @property
     def tx(self) -> asyncpg.Connection:
@@ -109,6 +127,23 @@ class AsyncpgTransaction:
         """Enter the barrier for compensations, and fence their actions off."""
         rows = await self._enter("enter_compensations", entries)
         return [self._compensation_of(entry.key, row) for entry, row in zip(entries, rows, strict=True)]
+
+    async def guard(self) -> None:
+        """From here on, what is written can be taken back: a savepoint, one round trip.
+
+        Raises:
+            RuntimeError: a handler has ended the transaction, or went on after a statement of it had failed.
+        """
+        await self._execute("guard_again" if self._is_guarded else "guard")
+        self._is_guarded = True
+
+    async def take_back(self) -> None:
+        """Undo what was written since the latest `guard`.
+
+        Raises:
+            RuntimeError: a handler has ended the transaction.
+        """
+        await self._execute("take_back")
 
     async def record(self, settled: Sequence[Settled]) -> None:
         """Keep the outcomes of operations that were entered.
@@ -173,6 +208,14 @@ class AsyncpgTransaction:
         """Raises `RuntimeError` if an operation was entered that has no outcome to tell to duplicates."""
         if self._unrecorded:
             raise RuntimeError(f"entered, but without an outcome to tell to duplicates: {self._unrecorded}")
+
+    async def _execute(self, query: str) -> None:
+        try:
+            await self._database.execute_by(self._connection, _SQL[query])
+        except asyncpg.InFailedSQLTransactionError as error:
+            raise RuntimeError("a handler went on after a statement had failed, which has undone all") from error
+        except (asyncpg.NoActiveSQLTransactionError, asyncpg.InvalidSavepointSpecificationError) as error:
+            raise RuntimeError("a handler has ended the transaction of its step; leave that to sagaflow") from error
 
     async def _fetch(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
         return await self._database.fetch_by(self._connection, _SQL[query], *arguments)

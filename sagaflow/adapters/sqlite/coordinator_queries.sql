@@ -190,13 +190,26 @@ WHERE coordinator = :coordinator AND process = :process;
 -- The process is no more.
 DELETE FROM sagaflow_process WHERE coordinator = ? AND process = ?;
 
+-- name: open_sagas
+-- How many sagas are open; none, unless this is the first of the processes that live.
+SELECT saga.saga, saga.status, count(*) AS count, min(saga.started_at) AS oldest
+FROM sagaflow_agenda AS agenda JOIN sagaflow_saga AS saga USING (saga_id)
+WHERE agenda.coordinator = :coordinator AND saga.ended_at IS NULL AND :process = (
+    SELECT min(process) FROM sagaflow_process WHERE coordinator = :coordinator AND lease_until > :now
+)
+GROUP BY saga.saga, saga.status ORDER BY saga.saga, saga.status;
+
 -- name: put_aside
 -- Keep a message.
 INSERT INTO sagaflow_coordinator_put_aside (at, source, reason, body) VALUES (?, ?, ?, ?);
 
 -- name: list_put_aside
 -- The latest messages, the last one first.
-SELECT at, source, reason, body FROM sagaflow_coordinator_put_aside ORDER BY number DESC LIMIT ?;
+SELECT at, source, reason, body, number FROM sagaflow_coordinator_put_aside ORDER BY number DESC LIMIT ?;
+
+-- name: remove_put_aside
+-- Forget a message.
+DELETE FROM sagaflow_coordinator_put_aside WHERE number = ?;
 
 -- name: keep_announcement
 -- A process of a participant has announced this now.
@@ -211,3 +224,34 @@ DELETE FROM sagaflow_announcement WHERE participant IN (SELECT value FROM json_e
 -- name: announcements
 -- All that is kept, by participant, then the one that was heard last first.
 SELECT * FROM sagaflow_announcement ORDER BY participant, heard_at DESC, host, hash;
+
+-- name: purge_page
+-- The next sagas in the order of their ids, to see which of them have expired.
+SELECT saga_id, status, started_at, ended_at FROM sagaflow_saga WHERE saga_id > ? ORDER BY saga_id LIMIT ?;
+
+-- name: delete_payloads
+-- Of a saga that has ended.
+DELETE FROM sagaflow_payload WHERE saga_id = ?;
+
+-- name: delete_journal
+-- Of a saga that is to be deleted.
+DELETE FROM sagaflow_journal WHERE saga_id = ?;
+
+-- name: delete_saga
+-- Nothing of it is left elsewhere.
+DELETE FROM sagaflow_saga WHERE saga_id = ? AND ended_at IS NOT NULL;
+
+-- name: ended
+-- Those of a JSON array of sagas that have ended.
+SELECT saga_id FROM sagaflow_saga
+WHERE saga_id IN (SELECT value FROM json_each(?)) AND ended_at IS NOT NULL
+ORDER BY saga_id;
+
+-- name: purge_put_aside
+-- Forget the oldest messages that were put aside before a time.
+DELETE FROM sagaflow_coordinator_put_aside
+WHERE number IN (SELECT number FROM sagaflow_coordinator_put_aside WHERE at <= ? ORDER BY number LIMIT ?);
+
+-- name: count_put_aside
+-- The same, but nothing is deleted.
+SELECT count(*) FROM (SELECT 1 FROM sagaflow_coordinator_put_aside WHERE at <= ? LIMIT ?);

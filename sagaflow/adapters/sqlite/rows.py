@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -176,7 +176,7 @@ def deferral_of(attempt: Attempt, row: sqlite3.Row) -> Deferral:
 
 def put_aside_of(row: sqlite3.Row) -> PutAside:
     """A message that was put aside, from its row."""
-    return PutAside(row["source"], row["reason"], row["body"], to_time(row["at"]))
+    return PutAside(row["source"], row["reason"], row["body"], to_time(row["at"]), row["number"])
 
 
 def optional_text(time: datetime | None) -> str | None:
@@ -204,3 +204,11 @@ def kept_announcement_of(row: sqlite3.Row, now: datetime) -> KeptAnnouncement:
     """An announcement from its row."""
     announcement = decode_announcement(row["body"])
     return KeptAnnouncement(announcement, to_time(row["heard_at"]), to_time(row["live_until"]) > now)
+
+
+def purge_put_aside(db: sqlite3.Connection, statements: Mapping[str, str], until: str, limit: int, delete: bool) -> int:
+    """Delete, or count, the oldest messages that were put aside before a time; returns how many."""
+    if delete:
+        return db.execute(statements["purge_put_aside"], (until, limit)).rowcount
+    (count,) = db.execute(statements["count_put_aside"], (until, limit)).fetchone()
+    return int(count)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Final, Self, TypeVar
@@ -25,13 +26,14 @@ from sagaflow.adapters.sqlite.rows import (
     optional_text,
     payload_of,
     payload_parameters,
+    purge_put_aside,
     put_aside_of,
     put_aside_parameters,
     saga_of,
     saga_parameters,
 )
 from sagaflow.adapters.sqlite.schema import COORDINATOR
-from sagaflow.adapters.sqlite.times import Clock, to_text, utc_now
+from sagaflow.adapters.sqlite.times import Clock, to_text, to_time, utc_now
 from sagaflow.core.plan import Plan
 from sagaflow.core.state import ENDED, SETTLED, SagaStatus
 from sagaflow.definitions.messages import Announcement
@@ -44,7 +46,9 @@ from sagaflow.definitions.records import (
     JournalEntry,
     KeptAnnouncement,
     LatestError,
+    OpenSagas,
     Payload,
+    PurgePage,
     PutAside,
     SagaFilter,
     SagaRecord,
@@ -177,6 +181,24 @@ class SqliteStore:
 
         return await self._write(take)
 
+    async def open_sagas(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:
+        """How many sagas are open, by saga and status; nothing, unless this process is the first of those alive."""
+
+        def count(db: sqlite3.Connection) -> Sequence[OpenSagas]:
+            now = self._clock()
+            parameters = {"coordinator": coordinator, "process": str(process), "now": to_text(now)}
+            return [
+                OpenSagas(
+                    row["saga"],
+                    SagaStatus(row["status"]),
+                    row["count"],
+                    (now - to_time(row["oldest"])).total_seconds(),
+                )
+                for row in db.execute(_SQL["open_sagas"], parameters)
+            ]
+
+        return await self._read(count)
+
     async def put_aside(self, messages: Sequence[PutAside]) -> None:
         """Keep messages that could not be dealt with."""
         now = self._clock()
@@ -186,6 +208,12 @@ class SqliteStore:
     async def list_put_aside(self, limit: int) -> Sequence[PutAside]:
         """The latest of them, the last one first."""
         return await self._read(lambda db: [put_aside_of(row) for row in db.execute(_SQL["list_put_aside"], (limit,))])
+
+    async def remove_put_aside(self, numbers: Sequence[int]) -> int:
+        """Forget those of these numbers; returns how many there were."""
+        return await self._write(
+            lambda db: sum(db.execute(_SQL["remove_put_aside"], (number,)).rowcount for number in set(numbers))
+        )
 
     async def keep_announcements(self, announcements: Sequence[Announcement], live_seconds: float) -> None:
         """Keep what participants have announced just now; they count as live for so long."""
@@ -232,6 +260,31 @@ class SqliteStore:
     async def deferrals(self, attempts: Sequence[Attempt]) -> Sequence[Deferral]:
         """Since when these attempts wait, as far as they do, and why."""
         return await self._read(lambda db: _deferrals(db, attempts))
+
+    async def purge(
+        self, kept_seconds: Mapping[SagaStatus, float], after: UUID | None, limit: int, *, delete: bool
+    ) -> PurgePage:
+        """Delete, or count, the sagas among the next `limit` that ended so long ago in their status."""
+        now = self._clock()
+        kept_from = {status.value: to_text(now - timedelta(seconds=age)) for status, age in kept_seconds.items()}
+        in_hand = self._write if delete else self._read
+        return await in_hand(lambda db: _purge(db, kept_from, after, limit, delete))
+
+    async def purge_put_aside(self, kept_seconds: float, limit: int, *, delete: bool) -> int:
+        """Delete, or count, the oldest messages that were put aside so long ago."""
+        until = to_text(self._clock() - timedelta(seconds=kept_seconds))
+        in_hand = self._write if delete else self._read
+        return await in_hand(lambda db: purge_put_aside(db, _SQL, until, limit, delete))
+
+    async def erase(self, saga_ids: Sequence[UUID]) -> Sequence[UUID]:
+        """Delete the payloads of those of these sagas that have ended; returns which those are."""
+
+        def erase(db: sqlite3.Connection) -> Sequence[UUID]:
+            ended = [row["saga_id"] for row in db.execute(_SQL["ended"], (id_array(saga_ids),)).fetchall()]
+            db.executemany(_SQL["delete_payloads"], [(saga_id,) for saga_id in ended])
+            return [UUID(saga_id) for saga_id in ended]
+
+        return await self._write(erase)
 
     async def _write(self, function: Callable[[sqlite3.Connection], T]) -> T:
         async with self._database.transaction() as connection:
@@ -378,6 +431,25 @@ def _dismiss_watchers(db: sqlite3.Connection, saga_id: str) -> Sequence[Watcher]
 
 def _payloads(db: sqlite3.Connection, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
     return [payload_of(row) for row in db.execute(_SQL["payloads"], (id_array(saga_ids),))]
+
+
+def _purge(
+    db: sqlite3.Connection, kept_from: Mapping[str, str], after: UUID | None, limit: int, delete: bool
+) -> PurgePage:
+    page = db.execute(_SQL["purge_page"], ("" if after is None else str(after), limit)).fetchall()
+    expired = [
+        row
+        for row in page
+        if row["ended_at"] is not None and row["status"] in kept_from and row["ended_at"] <= kept_from[row["status"]]
+    ]
+    if delete:
+        of_expired = [(row["saga_id"],) for row in expired]
+        for statement in ("delete_payloads", "delete_journal", "delete_saga"):
+            db.executemany(_SQL[statement], of_expired)
+    goes_on = len(page) == limit and min(row["started_at"] for row in page) <= max(kept_from.values(), default="")
+    return PurgePage(
+        len(page), Counter(row["status"] for row in expired), UUID(page[-1]["saga_id"]) if goes_on else None
+    )
 
 
 def _deferrals(db: sqlite3.Connection, attempts: Sequence[Attempt]) -> Sequence[Deferral]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Final, Self
+from uuid import UUID
 
 from sagaflow.adapters.sqlite.connection import BUSY_SECONDS, SqliteConnection, SqliteDatabase
-from sagaflow.adapters.sqlite.rows import put_aside_of, put_aside_parameters
+from sagaflow.adapters.sqlite.rows import purge_put_aside, put_aside_of, put_aside_parameters
 from sagaflow.adapters.sqlite.schema import PARTICIPANT
 from sagaflow.adapters.sqlite.times import Clock, to_text, utc_now
 from sagaflow.core.plan import Operation
 from sagaflow.definitions.named_queries import load
 from sagaflow.definitions.ports import BarrierKey, Entered, Entry, Fenced, Recorded, Settled, Undo, expect_distinct
-from sagaflow.definitions.records import PutAside
+from sagaflow.definitions.records import PurgePage, PutAside
 
 _SQL: Final = load(__package__, "participant_queries.sql")
 
@@ -84,6 +87,26 @@ class SqliteTransactions:
         async with self._database.snapshot() as connection:
             return [put_aside_of(row) for row in await connection.fetch(_SQL["list_put_aside"], limit)]
 
+    async def remove_put_aside(self, numbers: Sequence[int]) -> int:
+        """Forget those of these numbers; returns how many there were."""
+        async with self._database.transaction() as connection:
+            return sum([await connection.execute(_SQL["remove_put_aside"], number) for number in set(numbers)])
+
+    async def purge(
+        self, kept_seconds: float, open_sagas: Collection[UUID], after: UUID | None, limit: int, *, delete: bool
+    ) -> PurgePage:
+        """Delete, or count, the rows of the barrier among the next `limit` whose sagas were quiet for so long."""
+        until = to_text(self._clock() - timedelta(seconds=kept_seconds))
+        kept = {str(saga_id) for saga_id in open_sagas}
+        async with self._database.transaction() as connection:
+            return await connection.call(lambda db: _purge(db, until, kept, after, limit, delete))
+
+    async def purge_put_aside(self, kept_seconds: float, limit: int, *, delete: bool) -> int:
+        """Delete, or count, the oldest messages that were put aside so long ago."""
+        until = to_text(self._clock() - timedelta(seconds=kept_seconds))
+        async with self._database.transaction() as connection:
+            return await connection.call(lambda db: purge_put_aside(db, _SQL, until, limit, delete))
+
 
 class SqliteParticipantTransaction:
     """A `ParticipantTransaction`. It holds the write lock of the file from its beginning, so that of two that
@@ -93,6 +116,7 @@ class SqliteParticipantTransaction:
         self._connection = connection
         self._clock = clock
         self._unrecorded: set[tuple[BarrierKey, Operation]] = set()
+        self._is_guarded = False
 
     @property
     def tx(self) -> SqliteConnection:
@@ -114,6 +138,17 @@ class SqliteParticipantTransaction:
         entered = await self._connection.call(lambda db: [_enter_compensation(db, entry, now) for entry in entries])
         self._expect_outcomes(entries, entered, Operation.COMPENSATION)
         return entered
+
+    async def guard(self) -> None:
+        """From here on, what is written can be taken back by itself."""
+        if self._is_guarded:
+            await self._connection.execute(_SQL["release"])
+        await self._connection.execute(_SQL["guard"])
+        self._is_guarded = True
+
+    async def take_back(self) -> None:
+        """Undo what was written since the latest `guard`."""
+        await self._connection.execute(_SQL["take_back"])
 
     async def record(self, settled: Sequence[Settled]) -> None:
         """Keep the outcomes of operations that were entered.
@@ -170,6 +205,18 @@ def _settled(db: sqlite3.Connection, key: BarrierKey) -> Mapping[str, sqlite3.Ro
 
 def _enter(db: sqlite3.Connection, entry: Entry, operation: Operation, now: str) -> None:
     db.execute(_SQL["enter"], (str(entry.key.saga_id), entry.key.step, operation.value, entry.round, now))
+
+
+def _purge(
+    db: sqlite3.Connection, until: str, kept: Collection[str], after: UUID | None, limit: int, delete: bool
+) -> PurgePage:
+    page = db.execute(_SQL["purge_page"], ("" if after is None else str(after), limit)).fetchall()
+    quiet = dict.fromkeys((row["saga_id"],) for row in page if row["latest"] <= until and row["saga_id"] not in kept)
+    expired = Counter(row["operation"] for saga in quiet for row in db.execute(_SQL["operations"], saga))
+    if delete:
+        db.executemany(_SQL["delete_barrier"], list(quiet))
+    goes_on = len(page) == limit and min(row["settled_at"] for row in page) <= until
+    return PurgePage(len(page), expired, UUID(page[-1]["saga_id"]) if goes_on else None)
 
 
 def _outcome(row: sqlite3.Row | None, round_: int) -> bytes | None:

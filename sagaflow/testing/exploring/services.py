@@ -83,6 +83,14 @@ class SqliteTables:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
 
+    def guard(self, tx: SqliteConnection) -> None:
+        """What is written from here on may be taken back."""
+        self._db.execute("SAVEPOINT sagaflow")
+
+    def take_back(self, tx: SqliteConnection) -> None:
+        """It never was."""
+        self._db.execute("ROLLBACK TO SAVEPOINT sagaflow")
+
     def query(self, sql: str, *args: Any) -> list[sqlite3.Row]:
         """All rows of a query, of what is committed."""
         return self._db.execute(sql, args).fetchall()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
+from uuid import UUID
 
 from sagaflow.core.plan import Operation
 from sagaflow.definitions.ports import (
@@ -19,12 +21,12 @@ from sagaflow.definitions.ports import (
     Undo,
     expect_distinct,
 )
-from sagaflow.definitions.records import PutAside
+from sagaflow.definitions.records import PurgePage, PutAside
 from sagaflow.errors import Unavailable
 from sagaflow.testing.simulation.locks import Locks
 from sagaflow.testing.simulation.processes import CURRENT, Process
 from sagaflow.testing.simulation.servers import Line
-from sagaflow.testing.simulation.store import Clock, keep_aside
+from sagaflow.testing.simulation.store import Clock, keep_aside, purge_aside, remove_aside
 
 Tx = TypeVar("Tx")
 Met = TypeVar("Met", bound=Entered | Recorded | Fenced | Undo)
@@ -45,6 +47,12 @@ class Business(Protocol[Tx]):
 
     def roll_back(self, tx: Tx) -> None:
         """It never was."""
+
+    def guard(self, tx: Tx) -> None:
+        """What is written from here on may be taken back."""
+
+    def take_back(self, tx: Tx) -> None:
+        """What was written since the latest `guard` never was; what was written before is."""
 
 
 class DatabaseWitness(Protocol):
@@ -76,12 +84,22 @@ class Rows:
     def roll_back(self, tx: RowsTx) -> None:
         """Its rows are not."""
 
+    def guard(self, tx: RowsTx) -> None:
+        """Its rows up to here stay."""
+        tx.kept = len(tx.added)
+
+    def take_back(self, tx: RowsTx) -> None:
+        """Those that came after are not."""
+        del tx.added[tx.kept :]
+
 
 class RowsTx:
     """Adds rows, and sees those that are committed and its own."""
 
     def __init__(self, committed: list[object]) -> None:
         self.added: list[object] = []
+        self.kept = 0
+        """How many of them are not taken back."""
         self._committed = committed
 
     def add(self, row: object) -> None:
@@ -98,6 +116,7 @@ class _Settled:
     round: int
     refusal: bool
     outcome: bytes
+    at: datetime
 
 
 class SimulatedTransactions(Generic[Tx]):
@@ -161,6 +180,38 @@ class SimulatedTransactions(Generic[Tx]):
         """The latest of them, the last one first."""
         return await self.line.call("database.enter", lambda: self.aside[::-1][:limit])
 
+    async def remove_put_aside(self, numbers: Sequence[int]) -> int:
+        """Forget those of these numbers; returns how many there were."""
+        return await self.line.call("database.commit", lambda: remove_aside(self.aside, numbers))
+
+    async def purge(
+        self, kept_seconds: float, open_sagas: Collection[UUID], after: UUID | None, limit: int, *, delete: bool
+    ) -> PurgePage:
+        """Delete, or count, the rows of the barrier among the next `limit` whose sagas were quiet for so long."""
+        until = self.clock() - timedelta(seconds=kept_seconds)
+        return await self.line.call(
+            "database.commit", lambda: self._purge(until, set(open_sagas), after, limit, delete)
+        )
+
+    def _purge(self, until: datetime, kept: set[UUID], after: UUID | None, limit: int, delete: bool) -> PurgePage:
+        places = [place for place in self.barrier if after is None or place[0].saga_id > after]
+        places = sorted(places, key=lambda place: (place[0].saga_id, place[0].step, place[1]))[:limit]
+        page = {key.saga_id for key, _ in places}
+        young = {key.saga_id for (key, _), settled in self.barrier.items() if settled.at > until}
+        locked = {key.saga_id for key, _ in places if not self.locks.is_free(key, self)}
+        quiet = page - young - kept - locked
+        expired = [place for place in self.barrier if place[0].saga_id in quiet]
+        for place in expired if delete else ():
+            del self.barrier[place]
+        goes_on = len(places) == limit and bool(page - young)
+        counted = Counter(operation.value for _, operation in expired)
+        return PurgePage(len(places), counted, places[-1][0].saga_id if goes_on else None)
+
+    async def purge_put_aside(self, kept_seconds: float, limit: int, *, delete: bool) -> int:
+        """Delete, or count, the oldest messages that were put aside so long ago."""
+        until = self.clock() - timedelta(seconds=kept_seconds)
+        return await self.line.call("database.commit", lambda: purge_aside(self.aside, until, limit, delete=delete))
+
 
 class SimulatedParticipantTransaction(Generic[Tx]):
     """A `ParticipantTransaction`."""
@@ -212,6 +263,14 @@ class SimulatedParticipantTransaction(Generic[Tx]):
 
         return await self._enter(entries, Operation.COMPENSATION, enter)
 
+    async def guard(self) -> None:
+        """From here on, what is written can be taken back by itself."""
+        await self._database.line.call("database.enter", lambda: self._inside(self._database.business.guard))
+
+    async def take_back(self) -> None:
+        """Undo what was written since the latest `guard`."""
+        await self._database.line.call("database.enter", lambda: self._inside(self._database.business.take_back))
+
     async def record(self, settled: Sequence[Settled]) -> None:
         """Keep the outcomes of operations that were entered.
 
@@ -224,7 +283,7 @@ class SimulatedParticipantTransaction(Generic[Tx]):
                 raise RuntimeError(
                     f"the {one.operation} of {one.key} was not entered in this transaction, or is recorded already"
                 )
-            self._settled[place] = _Settled(self._entered.pop(place), one.refusal, one.outcome)
+            self._settled[place] = _Settled(self._entered.pop(place), one.refusal, one.outcome, self._database.clock())
 
     def expect_all_recorded(self) -> None:
         """Nothing may be committed whose outcome could not be told to duplicates."""
@@ -284,6 +343,10 @@ class SimulatedParticipantTransaction(Generic[Tx]):
         """What settles an operation in this round, if anything does."""
         settled = self._of(key, operation)
         return None if settled is None or (settled.refusal and settled.round < round_) else settled.outcome
+
+    def _inside(self, do: Callable[[Tx], None]) -> None:
+        self._expect_open()
+        do(self.tx)
 
     def _expect_open(self) -> None:
         if self._ended:

@@ -3,7 +3,8 @@ until the end, commits whose outcome may stay unknown."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from uuid import UUID
 
 from sagaflow.core.events import CommandDeferred, Unserved
 from sagaflow.core.plan import Plan
-from sagaflow.core.state import SETTLED, OpStatus
+from sagaflow.core.state import SETTLED, OpStatus, SagaStatus
 from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
 from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.records import (
@@ -24,7 +25,9 @@ from sagaflow.definitions.records import (
     JournalEntry,
     KeptAnnouncement,
     LatestError,
+    OpenSagas,
     Payload,
+    PurgePage,
     PutAside,
     SagaFilter,
     SagaRecord,
@@ -224,6 +227,22 @@ class SimulatedStore:
         finally:
             tx.end()
 
+    async def open_sagas(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:
+        """How many sagas are open, by saga and status; nothing, unless this process is the first of those alive."""
+        return await self.line.call("store.read", lambda: self._count(coordinator, process))
+
+    def _count(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:
+        now = self.clock()
+        alive = [one for (of, one), until in self.tables.leases.items() if of == coordinator and until > now]
+        if not alive or process != min(alive):
+            return []
+        ages: dict[tuple[str, SagaStatus], list[float]] = defaultdict(list)
+        for record in self.tables.sagas.values():
+            if record.coordinator == coordinator and not record.state.ended:
+                assert record.started_at is not None, "the store has set it"
+                ages[record.saga, record.status].append((now - record.started_at).total_seconds())
+        return [OpenSagas(*which, len(ages[which]), max(ages[which])) for which in sorted(ages)]
+
     async def put_aside(self, messages: Sequence[PutAside]) -> None:
         """Keep messages that could not be dealt with."""
         await self.line.call("store.write", lambda: keep_aside(self.tables.put_aside, messages, self.clock()))
@@ -231,6 +250,10 @@ class SimulatedStore:
     async def list_put_aside(self, limit: int) -> Sequence[PutAside]:
         """The latest of them, the last one first."""
         return await self.line.call("store.read", lambda: self._latest_aside(limit))
+
+    async def remove_put_aside(self, numbers: Sequence[int]) -> int:
+        """Forget those of these numbers; returns how many there were."""
+        return await self.line.call("store.write", lambda: remove_aside(self.tables.put_aside, numbers))
 
     async def keep_announcements(self, announcements: Sequence[Announcement], live_seconds: float) -> None:
         """Keep what participants have announced just now; they count as live for so long."""
@@ -314,6 +337,53 @@ class SimulatedStore:
     async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
         """All payloads of these sagas; nothing is locked."""
         return await self.line.call("store.read", lambda: self.stored_payloads(saga_ids))
+
+    async def purge(
+        self, kept_seconds: Mapping[SagaStatus, float], after: UUID | None, limit: int, *, delete: bool
+    ) -> PurgePage:
+        """Delete, or count, the sagas among the next `limit` that ended so long ago in their status."""
+        return await self.line.call("store.write", lambda: self._purge(kept_seconds, after, limit, delete))
+
+    def _purge(
+        self, kept_seconds: Mapping[SagaStatus, float], after: UUID | None, limit: int, delete: bool
+    ) -> PurgePage:
+        tables, now = self.tables, self.clock()
+        kept_from = {status: now - timedelta(seconds=seconds) for status, seconds in kept_seconds.items()}
+        later = sorted(saga_id for saga_id in tables.sagas if after is None or saga_id > after)
+        page = [tables.sagas[saga_id] for saga_id in later[:limit]]
+        expired = [
+            record
+            for record in page
+            if record.state.ended
+            and record.status in kept_from
+            and updated_at(record) <= kept_from[record.status]
+            and self.locks.is_free(record.saga_id, self)
+        ]
+        for record in expired if delete else ():
+            del tables.sagas[record.saga_id], tables.keys[record.saga, record.key]
+            tables.journal.pop(record.saga_id, None)
+            tables.payloads.pop(record.saga_id, None)
+        began = min((record.started_at for record in page if record.started_at is not None), default=now)
+        goes_on = len(page) == limit and bool(kept_from) and began <= max(kept_from.values())
+        return PurgePage(len(page), Counter(r.status.value for r in expired), page[-1].saga_id if goes_on else None)
+
+    async def purge_put_aside(self, kept_seconds: float, limit: int, *, delete: bool) -> int:
+        """Delete, or count, the oldest messages that were put aside so long ago."""
+        until = self.clock() - timedelta(seconds=kept_seconds)
+        return await self.line.call(
+            "store.write", lambda: purge_aside(self.tables.put_aside, until, limit, delete=delete)
+        )
+
+    async def erase(self, saga_ids: Sequence[UUID]) -> Sequence[UUID]:
+        """Delete the payloads of those of these sagas that have ended; returns which those are."""
+
+        def erase() -> Sequence[UUID]:
+            ended = [record.saga_id for record in self._found(saga_ids) if record.state.ended]
+            for saga_id in ended:
+                self.tables.payloads.pop(saga_id, None)
+            return ended
+
+        return await self.line.call("store.write", erase)
 
     def stored_payloads(self, saga_ids: Iterable[UUID]) -> Sequence[Payload]:
         """All committed payloads of these sagas."""
@@ -546,7 +616,30 @@ def joined(record: SagaRecord, agenda: Agenda | None) -> SagaRecord:
 
 def keep_aside(kept: list[PutAside], messages: Sequence[PutAside], now: datetime) -> None:
     """Add messages to those that were put aside."""
-    kept += [replace(message, body=message.body[:PUT_ASIDE_BYTES_MAX], at=now) for message in messages]
+    for message in messages:
+        number = 1 + max((one.number or 0 for one in kept), default=0)
+        kept.append(replace(message, body=message.body[:PUT_ASIDE_BYTES_MAX], at=now, number=number))
+
+
+def remove_aside(kept: list[PutAside], numbers: Sequence[int]) -> int:
+    """Forget those of these numbers; returns how many there were."""
+    before = len(kept)
+    kept[:] = [one for one in kept if one.number not in numbers]
+    return before - len(kept)
+
+
+def purge_aside(kept: list[PutAside], until: datetime, limit: int, *, delete: bool) -> int:
+    """Delete, or count, the oldest messages that were put aside before a time; returns how many."""
+    old = [message for message in kept if message.at is not None and message.at <= until][:limit]
+    if delete:
+        kept[:] = [message for message in kept if not any(message is gone for gone in old)]
+    return len(old)
+
+
+def updated_at(record: SagaRecord) -> datetime:
+    """When something happened to it last: to a saga that has ended, at the latest when it did."""
+    assert record.updated_at is not None, "the store has set it"
+    return record.updated_at
 
 
 def _matches(matching: SagaFilter, record: SagaRecord, now: datetime) -> bool:

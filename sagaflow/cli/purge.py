@@ -1,0 +1,151 @@
+"""Forgetting: `sagaflow db purge`, for what is over, and `sagaflow erase SAGA_ID`, for what was said in it."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Annotated
+from uuid import UUID
+
+from cyclopts import Parameter, validators
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from sagaflow.cli.many import say_wrong_usage
+from sagaflow.cli.options import Database, Json, print_json
+from sagaflow.cli.servers import Line, opened_store, opened_transactions
+from sagaflow.definitions.records import PurgePage
+from sagaflow.definitions.retention import Retention, duration_of
+from sagaflow.errors import NotPossible, SagaNotFound
+from sagaflow.runners.purging import PAGE, REST, open_sagas, purge_barrier, purge_sagas
+
+NONE = timedelta(0)
+
+Kept = Annotated[str | None, Parameter(help="Purge those that ended so long ago, such as 30d or 36h; else none.")]
+
+
+async def purge(
+    line: Annotated[Line, Parameter(help="Whose tables: coordinator (keeps sagas) or participant (does steps).")],
+    /,
+    *,
+    database: Database,
+    completed: Kept = None,
+    compensated: Kept = None,
+    abandoned: Kept = None,
+    put_aside: Annotated[
+        str | None, Parameter(help="Purge messages that were put aside so long ago; of a coordinator.")
+    ] = None,
+    older_than: Annotated[
+        str | None, Parameter(help="Purge what a participant did so long ago; at least 7d. Of a participant.")
+    ] = None,
+    open_in: Annotated[
+        list[str] | None,
+        Parameter(
+            negative="",
+            help="The databases of all coordinators that ask this participant: what they have open "
+            "is kept. May be given again. Of a participant.",
+        ),
+    ] = None,
+    page: Annotated[
+        int, Parameter(validator=validators.Number(gte=1, lte=10_000), help="How many in one transaction.")
+    ] = PAGE,
+    rest: Annotated[
+        float,
+        Parameter(validator=validators.Number(gte=0), help="How long to rest after each, in times that it took."),
+    ] = REST,
+    yes: Annotated[bool, Parameter(negative="", help="Do it, instead of counting what would be purged.")] = False,
+    json: Json = False,
+) -> int:
+    """Delete what is over for long enough, or count it. No open saga is ever deleted.
+
+    May be stopped at any time, and goes on where it stopped when it is run again.
+    """
+    with _progress(hidden=json) as told:
+        if line == "coordinator":
+            if older_than is not None or open_in:
+                return say_wrong_usage("--older-than and --open-in are for the tables of a participant")
+            retention = Retention(_time(completed), _time(compensated), _time(abandoned), _time(put_aside))
+            if retention == Retention():
+                return say_wrong_usage("say what is over for long enough: --completed 30d, --compensated 90d, ...")
+            async with opened_store(database) as store:
+                gone = await purge_sagas(store, retention, delete=yes, page=page, rest=rest, told=told)
+        else:
+            if any(said is not None for said in (completed, compensated, abandoned, put_aside)):
+                return say_wrong_usage("a participant knows not how sagas end; give --older-than 30d instead")
+            kept = _time(older_than)
+            if kept is None or not open_in:
+                return say_wrong_usage("give --older-than 30d, and each coordinator's database with --open-in URL")
+            going_on: set[UUID] = set()
+            for url in open_in:
+                async with opened_store(url) as store:
+                    going_on |= await open_sagas(store)
+            async with opened_transactions(database) as transactions:
+                gone = await purge_barrier(
+                    transactions, kept.total_seconds(), going_on, delete=yes, page=page, rest=rest, told=told
+                )
+    _say(gone, yes, json)
+    return 0
+
+
+async def erase(
+    saga_ids: list[UUID],
+    /,
+    *,
+    database: Database,
+    yes: Annotated[bool, Parameter(negative="", help="Do it, instead of saying what would be erased.")] = False,
+    json: Json = False,
+) -> int:
+    """Erase what sagas were given, sent and returned: their payloads. That they were, and how they went, is kept.
+
+    Only sagas that have ended can be erased.
+    """
+    async with opened_store(database) as store:
+        found = {record.saga_id: record for record in await store.find(saga_ids)}
+        for saga_id in saga_ids:
+            if saga_id not in found:
+                raise SagaNotFound(f"there is no saga {saga_id}; nothing was erased")
+            if not found[saga_id].state.ended:
+                raise NotPossible(
+                    f"saga {saga_id} is {found[saga_id].status} and needs its payloads; erase it when it has ended. "
+                    "Nothing was erased"
+                )
+        erased: Sequence[UUID] = await store.erase(saga_ids) if yes else list(found)
+    if json:
+        for saga_id in erased:
+            print_json({"saga_id": saga_id, "erased": yes})
+    else:
+        done = "were erased" if yes else "would be erased; to do it, add --yes"
+        print(f"the payloads of {len(erased)} saga{'' if len(erased) == 1 else 's'} {done}")
+    return 0
+
+
+def _time(text: str | None) -> timedelta | None:
+    return None if text is None else duration_of(text)
+
+
+def _say(gone: Counter[str], yes: bool, json: bool) -> None:
+    if json:
+        print_json({"purged": yes, "counted": {what: count for what, count in sorted(gone.items()) if count}})
+        return
+    told = ", ".join(f"{count} {what}" for what, count in sorted(gone.items()) if count) or "nothing"
+    print(f"purged: {told}" if yes else f"would be purged: {told}; to do it, add --yes")
+
+
+@contextmanager
+def _progress(*, hidden: bool) -> Iterator[Callable[[PurgePage], object]]:
+    """Shows how far it has come, to people."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    terminal = Console(stderr=True)
+    with Progress(*columns, console=terminal, transient=True, disable=hidden or not sys.stderr.isatty()) as progress:
+        task = progress.add_task("looking")
+        seen: Counter[str] = Counter()
+
+        def told(page: PurgePage) -> None:
+            seen.update(page.expired)
+            seen["looked at"] += page.looked_at
+            progress.update(task, description=", ".join(f"{count:,} {what}" for what, count in seen.items()))
+
+        yield told

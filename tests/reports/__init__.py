@@ -1,0 +1,1 @@
+"""The failure report: made, and told, without any server."""
