@@ -41,7 +41,11 @@ async def coordinator(
         UndoReady, Parameter(help="Before which steps it must be known that somebody serves the undos they may need.")
     ] = UndoReady.BEFORE_PIVOT,
 ) -> None:
-    """Run a coordinator until it is told to stop (SIGTERM, Ctrl-C). Run as many as you like."""
+    """Run a coordinator until it is told to stop (SIGTERM, Ctrl-C). Run as many as you like.
+
+    With OTEL_EXPORTER_OTLP_ENDPOINT set it sends traces and metrics there."""
+    from sagaflow.adapters.opentelemetry import observer_from_environment  # which takes a while to load
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     definitions = load_sagas(sagas)
     async with (
@@ -54,6 +58,7 @@ async def coordinator(
             poll_seconds=poll_seconds,
             lease_seconds=lease_seconds,
             undo_ready=undo_ready,
+            observer=observer_from_environment(_service_name(definitions, name)),
         ) as running,
     ):
         with told_to_stop() as told:
@@ -94,3 +99,7 @@ def _module(name: str) -> Any:
         raise DefinitionError(
             f"there is no module {error.name!r} here; run this where it can be imported, or set PYTHONPATH"
         ) from error
+
+
+def _service_name(sagas: Sequence[Saga[Any]], name: str | None) -> str:
+    return sagas[0].name if name is None else name

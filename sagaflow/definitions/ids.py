@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from typing import Final
 from uuid import UUID
 
 from sagaflow.definitions.surroundings import current
@@ -37,7 +38,9 @@ def same_token(expected: str, given: str) -> bool:
     return hmac.compare_digest(expected.encode(), given.encode())
 
 
-_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+
+SAMPLED: Final = 1
 
 
 def new_traceparent() -> str:
@@ -45,9 +48,18 @@ def new_traceparent() -> str:
     return f"00-{current().random_bytes(16).hex()}-{current().random_bytes(8).hex()}-01"
 
 
-def child_traceparent(traceparent: str) -> str:
-    """A traceparent in the same trace, with a span id of its own."""
-    return f"00-{trace_id(traceparent)}-{current().random_bytes(8).hex()}-01"
+def child_traceparent(traceparent: str, span_id: str) -> str:
+    """A traceparent in the same trace, sampled as it is, with another span id."""
+    match = _match(traceparent)
+    return f"00-{match[1]}-{span_id}-{match[3]}"
+
+
+def span_id_of(saga_id: UUID, *what: object) -> str:
+    """The span id (16 hexadecimal digits) of a saga, or of an operation or an attempt of it, which are said by their
+    step, operation, round and attempt. It follows from what they are: whichever process tells of one, and however
+    often it was sent, it is the same span."""
+    text = "\n".join([saga_id.hex, *map(str, what)])
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def trace_id(traceparent: str) -> str:
@@ -56,7 +68,27 @@ def trace_id(traceparent: str) -> str:
     Raises:
         ValueError: it is not a traceparent of version 00.
     """
+    return _match(traceparent)[1]
+
+
+def span_id(traceparent: str) -> str:
+    """The span id (16 hexadecimal digits) of a traceparent. Raises as `trace_id`."""
+    return _match(traceparent)[2]
+
+
+def is_sampled(traceparent: str) -> bool:
+    """Whether spans of this trace are wanted. Raises as `trace_id`."""
+    return bool(int(_match(traceparent)[3], 16) & SAMPLED)
+
+
+def unsampled(traceparent: str) -> str:
+    """The same, of which no spans are wanted. Raises as `trace_id`."""
+    match = _match(traceparent)
+    return f"00-{match[1]}-{match[2]}-{int(match[3], 16) & ~SAMPLED:02x}"
+
+
+def _match(traceparent: str) -> re.Match[str]:
     match = _TRACEPARENT.fullmatch(traceparent)
     if match is None:
         raise ValueError(f"{traceparent!r} is not a W3C traceparent, such as 00-<32 hex>-<16 hex>-01")
-    return match[1]
+    return match

@@ -24,6 +24,7 @@ from sagaflow.definitions.records import (
     JournalEntry,
     KeptAnnouncement,
     LatestError,
+    OpenSagas,
     Payload,
     PurgePage,
     PutAside,
@@ -82,6 +83,11 @@ class SagaStore(Protocol):
     async def take_over(self, coordinator: str) -> int:
         """Put the open sagas of processes whose lease has lapsed on the agenda, to be re-sent now; forget
         those processes. Returns how many sagas."""
+        ...
+
+    async def open_sagas(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:
+        """How many sagas of this coordinator name are open, by saga and status. Nothing, unless this process is the
+        first, by its id, of those of the name that are alive: so one of them counts for all."""
         ...
 
     async def put_aside(self, messages: Sequence[PutAside]) -> None:

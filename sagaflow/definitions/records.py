@@ -209,6 +209,16 @@ class LatestError:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenSagas:
+    """How many sagas of one name are open in one status, and the age of the oldest of them."""
+
+    saga: str
+    status: SagaStatus
+    count: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class SagaFilter:
     """Which sagas to list; None does not restrict."""
 

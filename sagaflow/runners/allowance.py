@@ -29,7 +29,8 @@ class Allowance:
     def __init__(self, budget_seconds: float, *, expires: bool) -> None:
         self._budget_seconds = budget_seconds
         self._expires = expires
-        self._until = _now() + budget_seconds
+        self._arrived = _now()
+        self._until = self._arrived + budget_seconds
 
     @classmethod
     def of(cls, command: Command) -> Self:
@@ -45,6 +46,10 @@ class Allowance:
         """Raises `Stale` if it is used up."""
         if self.is_used_up:
             raise Stale(f"its {self._budget_seconds:g} s were over before it was done; nobody waits for it any more")
+
+    def seconds_since_arrival(self) -> float:
+        """How long ago the command has arrived."""
+        return _now() - self._arrived
 
     def handler_seconds(self) -> float:
         """How long a handler that is called now may take."""

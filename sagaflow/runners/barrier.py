@@ -51,6 +51,7 @@ from sagaflow.definitions.ports import (
 from sagaflow.errors import PayloadError, StepRejected, Unavailable
 from sagaflow.runners.allowance import Allowance
 from sagaflow.runners.pace import Pace
+from sagaflow.runners.telling import UNOBSERVED, Guarded
 
 AnyStep = ParticipantStep[Any, Any, Any, ...]
 
@@ -97,8 +98,10 @@ class Order:
 class Barrier:
     """Carries out commands of one participant, in transactions with their barrier."""
 
-    def __init__(self, transactions: Transactions[Any]) -> None:
+    def __init__(self, transactions: Transactions[Any], participant: str = "", observer: Guarded = UNOBSERVED) -> None:
         self._transactions = transactions
+        self._participant = participant
+        self._observer = observer
         self._paces: defaultdict[tuple[str, Operation], Pace] = defaultdict(Pace)
 
     def pace_of(self, order: Order) -> Pace:
@@ -134,12 +137,13 @@ class Barrier:
             Exception: one of them was refused, failed or is stale, or the group took too long. The transaction was
                 rolled back, and each is to be carried out by itself.
         """
-        async with self._transactions.begin() as transaction:
-            async with asyncio.timeout(GROUP_SECONDS_MAX) as limit:
-                verdicts = await self._within(transaction, group)
-            if limit.expired():  # a handler has taken it for something of its own
-                raise TimeoutError
-            return verdicts
+        with self._observer.handling_group(self._participant, [order.command for order in group]):
+            async with self._transactions.begin() as transaction:
+                async with asyncio.timeout(GROUP_SECONDS_MAX) as limit:
+                    verdicts = await self._within(transaction, group)
+                if limit.expired():  # a handler has taken it for something of its own
+                    raise TimeoutError
+                return verdicts
 
     async def _within(self, transaction: ParticipantTransaction[Any], orders: Sequence[Order]) -> Sequence[Verdict]:
         """Enter all, do one after another, record all."""
@@ -160,6 +164,8 @@ class Barrier:
                     order.allowance.check()
                     verdicts.append(await self._do(order, how, transaction))
                     done.append((order, verdicts[-1]))
+        if len(done) < len(orders):
+            self._observer.messages_repeated(self._participant, len(orders) - len(done))
         await self._record(transaction, done)
         for order, verdict in done:
             if verdict.outcome is ReplyOutcome.REFUSED:
@@ -181,7 +187,8 @@ class Barrier:
             await transaction.guard()
         try:
             tx = transaction.tx
-            verdict = await (_undo(order, action, tx) if isinstance(how, Undo) else _act(order, tx))
+            with self._observer.handling(self._participant, order.command):
+                verdict = await (_undo(order, action, tx) if isinstance(how, Undo) else _act(order, tx))
         except (StepRejected, PayloadError) as error:
             if isinstance(how, Undo):
                 pace.failed()

@@ -22,12 +22,14 @@ from sagaflow.definitions.messages import (
     StartRequest,
     write,
 )
+from sagaflow.definitions.observing import NOBODY, Observer
 from sagaflow.definitions.ports import Address, Letter, QueueKind, Transport
 from sagaflow.errors import PayloadError
 from sagaflow.runners.batches import until_available
 from sagaflow.runners.intake import Intake
 from sagaflow.runners.receipts import Receipt
 from sagaflow.runners.requests import ANSWER_ERRORS
+from sagaflow.runners.telling import Guarded
 
 ERRORS: Final = {answer_error: error for error, answer_error in ANSWER_ERRORS.items()}
 
@@ -42,6 +44,7 @@ class SagaClient:
     Args:
         transport: how they are reached. It is entered and left with the client.
         coordinator: their name.
+        observer: says which span the running task is in; a saga that it starts is in the same trace.
 
     All methods wait until a coordinator answers; bound them with `asyncio.timeout` or `timeout`. Asking
     again is safe: a start counts once for each key.
@@ -52,7 +55,8 @@ class SagaClient:
             status = await sagas.outcome(saga_id, timeout=10)
     """
 
-    def __init__(self, transport: Transport, *, coordinator: str) -> None:
+    def __init__(self, transport: Transport, *, coordinator: str, observer: Observer = NOBODY) -> None:
+        self._observer = Guarded(observer)
         self._transport = transport
         self._requests = Address(QueueKind.REQUESTS, coordinator)
         self._name = str(ids.new_id())
@@ -88,6 +92,7 @@ class SagaClient:
             SagaNotFound: the coordinator has no saga of this name.
         """
         encoded = msgspec.Raw(payloads.encode(saga_input))
+        caller = traceparent if traceparent is not None else self._observer.current_traceparent()
         answer = await self._ask(
             lambda request_id: StartRequest(
                 request_id=request_id,
@@ -95,7 +100,7 @@ class SagaClient:
                 saga=saga,
                 key=key,
                 input=encoded,
-                traceparent=traceparent,
+                traceparent=caller,
             )
         )
         assert answer.saga_id is not None, "a start that is granted is answered with the id"

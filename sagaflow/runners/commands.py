@@ -165,7 +165,10 @@ def _letter(turn: Turn, command: SendCommand, payload: bytes, reply_to: str) -> 
         token=ids.attempt_token(record.secret, command.step, command.operation, command.round, command.attempt),
         reply_to=reply_to,
         budget_seconds=turn.budget_seconds(command),
-        traceparent=ids.child_traceparent(record.traceparent),
+        traceparent=ids.child_traceparent(
+            record.traceparent,
+            ids.span_id_of(record.saga_id, command.step, command.operation, command.round, command.attempt),
+        ),
         payload=msgspec.Raw(payload),
     )
     kind = QueueKind.COMMANDS if is_action else QueueKind.COMPENSATIONS

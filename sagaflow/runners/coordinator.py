@@ -23,6 +23,7 @@ from sagaflow.definitions.messages import (
     Request,
     StartRequest,
 )
+from sagaflow.definitions.observing import NOBODY, Observer
 from sagaflow.definitions.ports import Address, QueueKind, SagaStore, Transport
 from sagaflow.definitions.records import INPUT_STEP, NO_PROCESS, Due, Payload, PayloadKind, SagaRecord, Watcher
 from sagaflow.definitions.retention import Retention
@@ -42,6 +43,7 @@ from sagaflow.runners.reporting import report_on
 from sagaflow.runners.reports import SagaReport
 from sagaflow.runners.requests import Requests, Standing
 from sagaflow.runners.roll_call import RollCall
+from sagaflow.runners.telling import Guarded, Tales
 from sagaflow.runners.upkeep import Upkeep
 from sagaflow.runners.watches import Watches, watch
 
@@ -113,6 +115,7 @@ class Coordinator:
             is not served holds the step up, and is logged; see `UndoReady`.
         ask_seconds: how often participants are asked what they serve. Who has not answered for three times as long
             does not count as there.
+        observer: who is told what runs, such as `OpenTelemetryObserver` (docs/observability.md). Left out: nobody.
 
         retention: how long sagas are kept that have ended; once an hour the others are deleted, in small batches and
             with pauses. Left out, all are kept for ever.
@@ -135,6 +138,7 @@ class Coordinator:
         lease_seconds: float = 10.0,
         undo_ready: UndoReady = UndoReady.BEFORE_PIVOT,
         ask_seconds: float = 10.0,
+        observer: Observer = NOBODY,
         retention: Retention | None = None,
     ) -> None:
         if ask_seconds <= 0:
@@ -145,6 +149,8 @@ class Coordinator:
         self._transport = transport
         self._code = SagaCode(sagas)
         self._outbox = Outbox(transport)
+        self._observer = Guarded(observer)
+        self._tales = Tales(store, self._observer)
         self._watches = Watches(store, str(self._process))
         self._lookups = Lookups(store)
         self._upkeep = Upkeep(
@@ -154,6 +160,7 @@ class Coordinator:
             wake=self._wake,
             poll_seconds=poll_seconds,
             lease_seconds=lease_seconds,
+            observer=self._observer,
             retention=retention,
         )
         self._undo_ready = UndoReady(undo_ready)
@@ -178,6 +185,8 @@ class Coordinator:
             put_aside=lambda reply, reason, receipt: self._replies.put_aside(reply, reason, receipt),
             readiness=self._readiness,
             learn=self._roll_call.learn,
+            observer=self._observer,
+            tales=self._tales,
         )
         self._requests = Requests(self._outbox, start=self._start_for, watch=self._watch_for, cancel=self._cancel_for)
         self._answers: Intake[Notice | Announcement] = self._intake(
@@ -202,6 +211,8 @@ class Coordinator:
             stack.push_async_callback(self._outbox.abort)
             self._engine.inputs.open()
             stack.push_async_callback(self._engine.inputs.abort)
+            self._tales.open()
+            stack.push_async_callback(self._tales.abort)
             self._lookups.open()
             stack.push_async_callback(self._lookups.close)
             self._watches.open()
@@ -241,6 +252,7 @@ class Coordinator:
                 await self._engine.inputs.close()
                 await self._outbox.close()
                 self._all_sent = True
+                await self._tales.close()
         except TimeoutError:
             log.warning("stopped before all was sent; another process sends it again")
         await self._requests.close()
@@ -266,7 +278,8 @@ class Coordinator:
             key: the caller's own name for this run, such as the number of the order.
             tx: a connection of the store's kind with a transaction open. The saga then begins if and when
                 the caller commits it.
-            traceparent: the W3C traceparent of the caller, to have the saga in the same trace.
+            traceparent: the W3C traceparent of the caller, to have the saga in the same trace. Left out, it is that of
+                the span that the observer says the running task is in.
 
         Raises:
             ConflictError: the key was used with other input.
@@ -332,11 +345,24 @@ class Coordinator:
     # How it is done.
 
     def _intake(self, kind: Any, queue: QueueKind, name: str, take: Callable[[Any, Receipt], None]) -> Intake[Any]:
-        return Intake(kind, Address(queue, name), take=take, keep=self._store.put_aside, transport=self._transport)
+        return Intake(
+            kind,
+            Address(queue, name),
+            take=take,
+            keep=self._store.put_aside,
+            transport=self._transport,
+            observer=self._observer,
+        )
 
     def _dead_letters(self, kind: Any, queue: QueueKind) -> DeadLetters[Any]:
         """Nobody is answered: a saga whose reply is lost asks again by itself, and so does a client."""
-        return DeadLetters(kind, Address(queue, self.name), keep=self._store.put_aside, transport=self._transport)
+        return DeadLetters(
+            kind,
+            Address(queue, self.name),
+            keep=self._store.put_aside,
+            transport=self._transport,
+            observer=self._observer,
+        )
 
     def _repaired(self, saga_id: UUID, status: SagaStatus, watchers: Sequence[Watcher]) -> None:
         self._upkeep.nudge()
@@ -370,10 +396,6 @@ class Coordinator:
         if not 0 < len(key) <= KEY_LENGTH_MAX or not key.isprintable():
             raise PayloadError(f"{key[:50]!r} cannot be a key; use 1 to {KEY_LENGTH_MAX} printable characters")
         saga_id = ids.new_id()
-        try:
-            trace = ids.new_traceparent() if traceparent is None else ids.child_traceparent(traceparent)
-        except ValueError as error:
-            raise PayloadError(str(error)) from error
         record = SagaRecord(
             saga_id=saga_id,
             saga=saga.name,
@@ -381,13 +403,25 @@ class Coordinator:
             coordinator=self.name,
             plan_hash=saga.plan.hash,
             secret=ids.new_secret(),
-            traceparent=trace,
+            traceparent=self._traceparent_for(saga.name, saga_id, traceparent),
             input_digest=payloads.digest(encoded),
             version=0,
             state=initial(saga.plan),
         )
         saga_payload = Payload(saga_id, INPUT_STEP, PayloadKind.INPUT, 1, encoded)
         return Start(record, saga.plan, saga_payload, asyncio.get_running_loop().create_future())
+
+    def _traceparent_for(self, saga: str, saga_id: UUID, caller: str | None) -> str:
+        """That of the caller; or of a new trace, of which the saga itself is the first span."""
+        caller = caller if caller is not None else self._observer.current_traceparent()
+        if caller is None:
+            own = ids.child_traceparent(ids.new_traceparent(), ids.span_id_of(saga_id))
+            return own if self._observer.is_sampled(saga, own) else ids.unsampled(own)
+        try:
+            ids.trace_id(caller)
+        except ValueError as error:
+            raise PayloadError(str(error)) from error
+        return caller
 
     async def _start_alone(self, start: Start) -> SagaRecord:
         await self._engine.inputs.has_room()

@@ -15,6 +15,7 @@ from sagaflow.runners.batches import until_available
 from sagaflow.runners.intake import Keep
 from sagaflow.runners.receipts import Receipt, Receipts
 from sagaflow.runners.tasks import Tasks
+from sagaflow.runners.telling import UNOBSERVED, Guarded
 
 log = logging.getLogger("sagaflow.runners")
 
@@ -42,7 +43,9 @@ class DeadLetters(Generic[M]):
         keep: Keep,
         transport: Transport,
         answer: Callable[[M], Sequence[Letter]] = lambda message: (),
+        observer: Guarded = UNOBSERVED,
     ) -> None:
+        self._observer = observer
         self.expired = 0
         """How many bodies have expired."""
         self._reader: Reader[M] = Reader(kind)
@@ -93,4 +96,5 @@ class DeadLetters(Generic[M]):
         log.error("the broker gave up what was sent to %s, and it is put aside: %s", self._address, printable(reason))
         aside = PutAside(str(self._address), f"given up: {reason}", delivery.body[:PUT_ASIDE_BYTES_MAX])
         await until_available("putting aside", lambda: self._keep([aside]))
+        self._observer.messages_put_aside(self._address, 1)
         receipt.done()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
+from sagaflow.core.effects import IgnoredBecause
 from sagaflow.core.events import Event, Failed, Refused, Started, Succeeded, Unserved
 from sagaflow.core.plan import Operation, Plan
 from sagaflow.core.state import SETTLED, SagaStatus
@@ -26,6 +27,7 @@ from sagaflow.definitions.limits import (
     TRACEPARENT_LENGTH,
 )
 from sagaflow.definitions.messages import ErrorInfo, Notice, Reply, ReplyOutcome, write
+from sagaflow.definitions.observing import Moved
 from sagaflow.definitions.ports import Address, Letter, QueueKind, SagaStore, StoreTransaction
 from sagaflow.definitions.records import NO_PROCESS, Change, Payload, SagaRecord, Watcher
 from sagaflow.errors import ConflictError, Locked, Unavailable
@@ -34,6 +36,7 @@ from sagaflow.runners.commands import SagaCode, StoredPayloads, make_letters
 from sagaflow.runners.outbox import Outbox
 from sagaflow.runners.readiness import Readiness
 from sagaflow.runners.receipts import Receipt
+from sagaflow.runners.telling import Guarded, Tales
 from sagaflow.runners.turns import Turn
 from sagaflow.runners.watches import Watches
 
@@ -97,6 +100,9 @@ class _Batch:
     settled: dict[UUID, SagaStatus] = field(default_factory=dict)
     wake_after_seconds: list[float] = field(default_factory=list)
     watchers: Sequence[Watcher] = ()
+    moves: list[Moved] = field(default_factory=list)
+    repeated: int = 0
+    """Replies that were known already."""
     accepted: Sequence[tuple[Start, SagaRecord]] = ()
 
 
@@ -130,6 +136,8 @@ class Engine:
         put_aside: Callable[[Reply, str, Receipt], None],
         readiness: Readiness,
         learn: Callable[[Plan], None],
+        observer: Guarded,
+        tales: Tales,
     ) -> None:
         self._name = name
         self._process = process
@@ -142,6 +150,8 @@ class Engine:
         self._put_aside = put_aside
         self._readiness = readiness
         self._learn = learn
+        self._observer = observer
+        self._tales = tales
         self._plans: dict[str, Plan] = dict(code.plans)
         self.inputs: Batcher[Input] = Batcher("engine", self._work, INPUTS_BATCH_MAX, forsake=_forsake)
 
@@ -211,6 +221,14 @@ class Engine:
         strays = {id(stray) for stray, _ in batch.strays}
         taken = [one.receipt for one in inputs if isinstance(one, ReplyArrived) and id(one) not in strays]
         self._outbox.put(batch.letters, taken)
+        self._observe(batch)
+
+    def _observe(self, batch: _Batch) -> None:
+        if batch.moves:
+            self._observer.sagas_moved(batch.moves)
+            self._tales.note(batch.moves)
+        if batch.repeated:
+            self._observer.messages_repeated(self._name, batch.repeated)
 
     def tell(self, settled: Mapping[UUID, SagaStatus], watchers: Sequence[Watcher]) -> None:
         """Tell those who wait for sagas, here and elsewhere, that these have ended or are stuck."""
@@ -236,7 +254,7 @@ class Engine:
             stored = taken.setdefault(place, change.record)
             if stored.saga_id == start.record.saga_id and stored.state == change.record.state:
                 batch.letters.extend(letters)  # not those of another state, which an earlier try has committed
-                self._note(turn, batch)
+                self._note(turn, change, batch)
         batch.accepted = [(start, taken[start.record.saga, start.record.key]) for start in starts]
 
     def _first_turn(self, tx: StoreTransaction, start: Start) -> tuple[Turn, Change, Sequence[Letter]]:
@@ -267,9 +285,12 @@ class Engine:
             if again or turn.record.owner != self._process:  # it may never have gone out
                 turn.send_again()
         batch.letters.extend(await self._all_letters(tx, turns))
+        written = []
         for turn in turns.values():
-            self._note(turn, batch)
-        written = [turn.change() for turn in turns.values() if turn.has_news]
+            change = turn.change() if turn.has_news else None
+            self._note(turn, change, batch)
+            if change is not None:
+                written.append(change)
         batch.watchers = await tx.save(written, self._process)
         resent = [turn for turn in turns.values() if turn.woken and not turn.has_news]
         if resent:
@@ -290,7 +311,8 @@ class Engine:
                 if turn is None or reason is not None:
                     batch.strays.append((one, reason or ""))
                 else:
-                    apply_reply(turn, one.reply)
+                    if apply_reply(turn, one.reply) is IgnoredBecause.DUPLICATE:
+                        batch.repeated += 1
                     _warn_of_what_is_left(turn, one.reply)
 
     async def _all_letters(self, tx: StoreTransaction, turns: Mapping[UUID, Turn]) -> list[Letter]:
@@ -316,8 +338,10 @@ class Engine:
             origin=self.origin,
         )
 
-    def _note(self, turn: Turn, batch: _Batch) -> None:
+    def _note(self, turn: Turn, change: Change | None, batch: _Batch) -> None:
         status = turn.state.status
+        if change is not None and self._observer.is_anybody:
+            batch.moves.append(Moved(turn.record, change.record, turn.plan, change.journal, turn.now))
         if turn.wake_at is not None:
             batch.wake_after_seconds.append((turn.wake_at - turn.now).total_seconds())
         if status in SETTLED:
@@ -395,8 +419,8 @@ def why_foreign(turn: Turn, reply: Reply) -> str | None:
     return None if ids.same_token(token, reply.token) else "its token is not that of the attempt it claims to answer"
 
 
-def apply_reply(turn: Turn, reply: Reply) -> None:
-    """Tell the machine what a participant has answered."""
+def apply_reply(turn: Turn, reply: Reply) -> IgnoredBecause | None:
+    """Tell the machine what a participant has answered; returns why it changed nothing, if so."""
     has_result = reply.outcome is ReplyOutcome.SUCCEEDED and reply.operation is Operation.ACTION
     result = bytes(reply.result) if has_result else None
     event, error = event_of(reply), reply.error or _error_of(reply)
@@ -405,7 +429,7 @@ def apply_reply(turn: Turn, reply: Reply) -> None:
         event = Failed(reply.step, reply.operation, reply.round, reply.attempt, None)
         error = ErrorInfo("PayloadError", f"a result of {len(result)} bytes is over the limit of {PAYLOAD_BYTES_MAX}")
         result = None
-    turn.apply(
+    return turn.apply(
         event,
         origin=f"{reply.participant}@{reply.host[:HOST_LENGTH_MAX]}",
         result=result,

@@ -16,6 +16,7 @@ from sagaflow.definitions.surroundings import current
 from sagaflow.runners.batches import until_available
 from sagaflow.runners.receipts import Receipt, Receipts
 from sagaflow.runners.tasks import Tasks
+from sagaflow.runners.telling import UNOBSERVED, Guarded
 
 log = logging.getLogger("sagaflow.runners")
 
@@ -42,7 +43,9 @@ class Intake(Generic[M]):
         keep: Keep,
         transport: Transport,
         suspect_pause_seconds: float = 0.0,
+        observer: Guarded = UNOBSERVED,
     ) -> None:
+        self._observer = observer
         self._reader: Reader[M] = Reader(kind)
         self._address = address
         self._take = take
@@ -108,6 +111,7 @@ class Intake(Generic[M]):
 
     async def _keep_aside(self, aside: Sequence[PutAside], receipt: Receipt) -> None:
         await until_available("putting aside", lambda: self._keep(aside))
+        self._observer.messages_put_aside(self._address, len(aside))
         for _ in aside:
             receipt.done()
 

@@ -17,6 +17,7 @@ from sagaflow.definitions.retention import Retention
 from sagaflow.definitions.surroundings import current
 from sagaflow.errors import Unavailable
 from sagaflow.runners.purging import purge_sagas
+from sagaflow.runners.telling import UNOBSERVED, Guarded
 
 log = logging.getLogger("sagaflow.coordinator")
 
@@ -26,6 +27,9 @@ NUDGED_LOOKS_SECONDS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 """After a nudge the agenda is looked at often: the transaction that it waits for may take a moment."""
 
 LOOKS_PER_SECOND_MAX = 100
+
+COUNT_SECONDS = 15.0
+"""How often what is open is counted for the observer, by one process of the name."""
 
 PURGE_EVERY_SECONDS = 3600.0
 """How often what a retention does not keep is looked for."""
@@ -46,9 +50,11 @@ class Upkeep:
         wake: Callable[[Due], Awaitable[None]],
         poll_seconds: float,
         lease_seconds: float,
+        observer: Guarded = UNOBSERVED,
         retention: Retention | None = None,
         purge_every_seconds: float = PURGE_EVERY_SECONDS,
     ) -> None:
+        self._observer = observer
         self._name = name
         self._process = process
         self._store = store
@@ -69,6 +75,10 @@ class Upkeep:
             asyncio.create_task(self._forever("lease", self._keep_lease), name="sagaflow lease"),
             asyncio.create_task(self._forever("take over", self._look_after_others), name="sagaflow take over"),
         ]
+        if self._observer.is_anybody:
+            self._tasks.append(
+                asyncio.create_task(self._forever("open sagas", self._count_open), name="sagaflow open sagas")
+            )
         if self._retention is not None:
             self._tasks.append(asyncio.create_task(self._forever("purge", self._purge), name="sagaflow purge"))
 
@@ -139,6 +149,10 @@ class Upkeep:
         await asyncio.sleep(self._jittered(self._lease_seconds / 2))
         await self._take_over()
 
+    async def _count_open(self) -> None:
+        self._observer.open_sagas(await self._store.open_sagas(self._name, self._process))
+        await asyncio.sleep(self._jittered(COUNT_SECONDS))
+
     async def _purge(self) -> None:
         assert self._retention is not None, "there is no such loop without one"
         await asyncio.sleep(self._jittered(self._purge_every_seconds))
@@ -151,6 +165,7 @@ class Upkeep:
         sagas = await self._store.take_over(self._name)
         if sagas:
             log.warning("took over %d sagas of a process that has died", sagas)
+            self._observer.taken_over(sagas)
             self.nudge()
 
     def _jittered(self, seconds: float) -> float:

@@ -13,6 +13,7 @@ from sagaflow.core.plan import Operation, is_name
 from sagaflow.definitions.announcements import announcement_of
 from sagaflow.definitions.crash_points import crash_point
 from sagaflow.definitions.messages import Command, ErrorInfo, Inquiry, Reply, ReplyOutcome, write
+from sagaflow.definitions.observing import NOBODY, Answered, Observer
 from sagaflow.definitions.participant import Participant
 from sagaflow.definitions.ports import Address, Letter, QueueKind, Transactions, Transport
 from sagaflow.definitions.surroundings import current
@@ -26,6 +27,7 @@ from sagaflow.runners.intake import Intake
 from sagaflow.runners.outbox import Outbox
 from sagaflow.runners.receipts import Receipt
 from sagaflow.runners.tasks import Tasks, is_being_cancelled
+from sagaflow.runners.telling import Guarded
 
 log = logging.getLogger("sagaflow.worker")
 
@@ -52,6 +54,7 @@ class Worker:
         transactions: Transactions[Tx],
         concurrency: int,
         grace_seconds: float,
+        observer: Observer = NOBODY,
     ) -> None:
         if concurrency < 1:
             raise DefinitionError(
@@ -60,7 +63,8 @@ class Worker:
         self._participant = participant
         self._transport = transport
         self._transactions = transactions
-        self._barrier = Barrier(transactions)
+        self._observer = Guarded(observer)
+        self._barrier = Barrier(transactions, participant.name, self._observer)
         self._outbox = Outbox(transport)
         self._concurrency = concurrency
         self._grace_seconds = grace_seconds
@@ -133,7 +137,7 @@ class Worker:
             running,
             alone=lambda order, receipt: self._begin(order.command, receipt, running, order.allowance),
             answer=lambda order, verdict, receipt: self._answer(
-                self._reply(order.command, verdict), order.command, receipt
+                self._reply(order.command, verdict), order.command, receipt, order.allowance
             ),
         )
         self._groups.append(groups)
@@ -144,6 +148,7 @@ class Worker:
             keep=self._transactions.put_aside,
             transport=self._transport,
             suspect_pause_seconds=SUSPECT_PAUSE_SECONDS,
+            observer=self._observer,
         )
         return intake
 
@@ -155,6 +160,7 @@ class Worker:
             take=self._announce,
             keep=self._transactions.put_aside,
             transport=self._transport,
+            observer=self._observer,
         )
 
     def _announce(self, inquiry: Inquiry, receipt: Receipt) -> None:
@@ -168,6 +174,7 @@ class Worker:
             keep=self._transactions.put_aside,
             transport=self._transport,
             answer=lambda command: [_letter(self._reply(command, GIVEN_UP), command)],
+            observer=self._observer,
         )
 
     def _take(
@@ -199,11 +206,14 @@ class Worker:
     ) -> None:
         async with running:
             reply = await self._reply_to(command, allowance)
-        self._answer(reply, command, receipt)
+        self._answer(reply, command, receipt, allowance)
 
-    def _answer(self, reply: Reply, command: Command, receipt: Receipt) -> None:
+    def _answer(self, reply: Reply, command: Command, receipt: Receipt, allowance: Allowance) -> None:
         crash_point("worker.committed")
         self._outbox.put([_letter(reply, command)], [receipt])
+        if self._observer.is_anybody:
+            answered = Answered(command, reply, allowance.seconds_since_arrival())
+            self._observer.commands_answered(self._participant.name, [answered])
 
     async def _reply_to(self, command: Command, allowance: Allowance) -> Reply:
         step = self._participant.steps.get(command.handler)
@@ -271,6 +281,7 @@ def serve(
     transactions: Transactions[Tx],
     concurrency: int = 16,
     grace_seconds: float = 10.0,
+    observer: Observer = NOBODY,
 ) -> Worker:
     """Serve a participant for as long as the returned context manager is open.
 
@@ -281,6 +292,7 @@ def serve(
         concurrency: how many actions, and how many compensations, run at a time.
         grace_seconds: how long a stopping worker waits for handlers that run; what is cut off is rolled
             back and comes again.
+        observer: who is told what runs, such as `OpenTelemetryObserver` (docs/observability.md). Left out: nobody.
 
     Entering raises `Unavailable` if the broker cannot be reached and `SchemaError` if the participant's
     tables are not in the database.
@@ -295,4 +307,5 @@ def serve(
         transactions=transactions,
         concurrency=concurrency,
         grace_seconds=grace_seconds,
+        observer=observer,
     )

@@ -639,6 +639,24 @@ class StoreContract:
         assert await store.take_over(COORDINATOR) == 0
         assert await claimed(store) == []
 
+    async def test_open_sagas_are_counted_by_the_first_process_alive(self, store: SagaStore) -> None:
+        await add_plans(store)
+        assert list(await store.open_sagas(COORDINATOR, PROCESS)) == [], "no process is alive"
+        records = [await started(store) for _ in range(4)]
+        await insert(store, happens(new_saga(coordinator=OTHER_COORDINATORS[0]), STARTED))
+        await save(store, happens(records[0], DONE), happens(records[1], STUCK))
+        await store.keep_lease(COORDINATOR, PROCESS, 60.0)
+        await store.keep_lease(COORDINATOR, OTHER_PROCESS, 60.0)
+        assert list(await store.open_sagas(COORDINATOR, OTHER_PROCESS)) == []
+        counted = await store.open_sagas(COORDINATOR, PROCESS)
+        assert [(one.saga, one.status, one.count) for one in counted] == [
+            (SHORT.saga, SagaStatus.RUNNING, 2),
+            (SHORT.saga, SagaStatus.STUCK, 1),
+        ]
+        assert all(0 <= one.oldest_seconds < DEADLINE_SECONDS for one in counted)
+        await store.keep_lease(COORDINATOR, PROCESS, 0.0)
+        assert len(await store.open_sagas(COORDINATOR, OTHER_PROCESS)) == 2, "the first one has died"
+
     async def test_a_process_is_taken_over_once(self, store: SagaStore) -> None:
         record = await started(store)
         await store.keep_lease(COORDINATOR, PROCESS, 0.0)

@@ -114,10 +114,25 @@ def test_a_new_traceparent_begins_a_trace_of_its_own() -> None:
 
 
 def test_a_child_stays_in_the_trace_with_a_span_of_its_own() -> None:
-    child = ids.child_traceparent(TRACEPARENT)
-    assert ids.trace_id(child) == TRACE
-    assert child != TRACEPARENT
-    assert child != ids.child_traceparent(TRACEPARENT)
+    span = ids.span_id_of(ids.new_id(), "step", "action")
+    child = ids.child_traceparent(TRACEPARENT, span)
+    assert (ids.trace_id(child), ids.span_id(child)) == (TRACE, span)
+    assert span != SPAN
+
+
+@pytest.mark.parametrize("flags", ["00", "01", "03"])
+def test_a_child_is_sampled_as_its_parent_is(flags: str) -> None:
+    child = ids.child_traceparent(f"00-{TRACE}-{SPAN}-{flags}", "a" * 16)
+    assert child.endswith(f"-{flags}")
+    assert ids.is_sampled(child) == (flags != "00")
+
+
+def test_the_span_of_an_attempt_follows_from_what_it_is() -> None:
+    saga_id = ids.new_id()
+    attempts = [(step, kind, n) for step in ("a", "b") for kind in ("action", "compensation") for n in (1, 2)]
+    spans = [ids.span_id_of(saga_id, *attempt) for attempt in attempts]
+    assert spans == [ids.span_id_of(saga_id, *attempt) for attempt in attempts]
+    assert len({*spans, ids.span_id_of(saga_id), ids.span_id_of(ids.new_id(), *attempts[0])}) == len(attempts) + 2
 
 
 def test_the_trace_id_is_read_from_a_traceparent() -> None:
@@ -146,7 +161,9 @@ def test_the_trace_id_is_read_from_a_traceparent() -> None:
         f"00-{TRACE[:-1]}\N{ARABIC-INDIC DIGIT ONE}-{SPAN}-01",
     ],
 )
-@pytest.mark.parametrize("read", [ids.trace_id, ids.child_traceparent])
+@pytest.mark.parametrize(
+    "read", [ids.trace_id, ids.span_id, ids.is_sampled, lambda text: ids.child_traceparent(text, SPAN)]
+)
 def test_what_is_no_traceparent_is_refused(read: Any, text: str) -> None:
     with pytest.raises(ValueError, match="is not a W3C traceparent, such as 00-<32 hex>-<16 hex>-01"):
         read(text)

@@ -14,6 +14,7 @@ import sys
 
 from payment.inventory.steps import inventory
 from sagaflow import SagaflowError, serve, until_stopped
+from sagaflow.adapters.opentelemetry import observer_from_environment
 from sagaflow.adapters.postgres import AsyncpgTransactions
 from sagaflow.adapters.rabbitmq import RabbitTransport
 
@@ -21,9 +22,10 @@ from sagaflow.adapters.rabbitmq import RabbitTransport
 async def main() -> None:
     """Serve until told to stop, then finish what was begun."""
     transport = RabbitTransport(os.environ["BROKER_URL"], namespace=os.environ.get("BROKER_NAMESPACE", "sagaflow"))
+    observer = observer_from_environment("inventory")  # tells nobody, unless OTEL_EXPORTER_OTLP_ENDPOINT is set
     async with (
         AsyncpgTransactions.connect(os.environ["DATABASE_URL"]) as transactions,
-        serve(inventory, transport=transport, transactions=transactions),
+        serve(inventory, transport=transport, transactions=transactions, observer=observer),
     ):
         await until_stopped()
 

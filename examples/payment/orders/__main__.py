@@ -17,6 +17,7 @@ import sys
 
 from payment.orders.steps import orders
 from sagaflow import SagaflowError, serve, until_stopped
+from sagaflow.adapters.opentelemetry import observer_from_environment
 from sagaflow.adapters.postgres import AsyncpgTransactions
 from sagaflow.adapters.rabbitmq import RabbitTransport
 
@@ -24,9 +25,10 @@ from sagaflow.adapters.rabbitmq import RabbitTransport
 async def main() -> None:
     """Serve until told to stop, then finish what was begun."""
     transport = RabbitTransport(os.environ["BROKER_URL"], namespace=os.environ.get("BROKER_NAMESPACE", "sagaflow"))
+    observer = observer_from_environment("orders")  # tells nobody, unless OTEL_EXPORTER_OTLP_ENDPOINT is set
     async with (
         AsyncpgTransactions.connect(os.environ["DATABASE_URL"]) as transactions,
-        serve(orders, transport=transport, transactions=transactions),
+        serve(orders, transport=transport, transactions=transactions, observer=observer),
     ):
         await until_stopped()
 

@@ -329,6 +329,16 @@ SELECT id FROM page ORDER BY id;
 -- Forget processes, unless they have come back to life.
 DELETE FROM sagaflow.process WHERE coordinator = $1 AND id = ANY($2::uuid[]) AND lease_until <= clock_timestamp();
 
+-- name: open_sagas
+-- How many sagas are open; none, unless this is the first of the processes that live.
+SELECT saga.saga, saga.status, count(*) AS count,
+    extract(epoch FROM clock_timestamp() - min(saga.started_at))::float8 AS oldest_seconds
+FROM sagaflow.agenda JOIN sagaflow.saga ON saga.id = agenda.saga_id
+WHERE agenda.coordinator = $1 AND saga.ended_at IS NULL AND $2 = (
+    SELECT id FROM sagaflow.process WHERE coordinator = $1 AND lease_until > clock_timestamp() ORDER BY id LIMIT 1
+)
+GROUP BY saga.saga, saga.status ORDER BY saga.saga, saga.status;
+
 -- name: put_aside
 INSERT INTO sagaflow.put_aside (source, reason, body)
 SELECT source, reason, body FROM unnest($1::text[], $2::text[], $3::bytea[]) AS message (source, reason, body);

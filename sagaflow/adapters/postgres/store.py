@@ -30,6 +30,7 @@ from sagaflow.definitions.records import (
     JournalEntry,
     KeptAnnouncement,
     LatestError,
+    OpenSagas,
     Payload,
     PurgePage,
     PutAside,
@@ -165,6 +166,11 @@ class PostgresStore:
         sagas = await self._orphan(coordinator, lapsed)
         await self._fetch("forget_lapsed", coordinator, lapsed)
         return sagas
+
+    async def open_sagas(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:
+        """How many sagas are open, by saga and status; nothing, unless this process is the first of those alive."""
+        rows = await self._fetch("open_sagas", coordinator, process)
+        return [OpenSagas(row["saga"], SagaStatus(row["status"]), row["count"], row["oldest_seconds"]) for row in rows]
 
     async def put_aside(self, messages: Sequence[PutAside]) -> None:
         """Keep messages that could not be dealt with."""

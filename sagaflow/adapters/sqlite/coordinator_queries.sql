@@ -190,6 +190,15 @@ WHERE coordinator = :coordinator AND process = :process;
 -- The process is no more.
 DELETE FROM sagaflow_process WHERE coordinator = ? AND process = ?;
 
+-- name: open_sagas
+-- How many sagas are open; none, unless this is the first of the processes that live.
+SELECT saga.saga, saga.status, count(*) AS count, min(saga.started_at) AS oldest
+FROM sagaflow_agenda AS agenda JOIN sagaflow_saga AS saga USING (saga_id)
+WHERE agenda.coordinator = :coordinator AND saga.ended_at IS NULL AND :process = (
+    SELECT min(process) FROM sagaflow_process WHERE coordinator = :coordinator AND lease_until > :now
+)
+GROUP BY saga.saga, saga.status ORDER BY saga.saga, saga.status;
+
 -- name: put_aside
 -- Keep a message.
 INSERT INTO sagaflow_coordinator_put_aside (at, source, reason, body) VALUES (?, ?, ?, ?);

@@ -33,7 +33,7 @@ from sagaflow.adapters.sqlite.rows import (
     saga_parameters,
 )
 from sagaflow.adapters.sqlite.schema import COORDINATOR
-from sagaflow.adapters.sqlite.times import Clock, to_text, utc_now
+from sagaflow.adapters.sqlite.times import Clock, to_text, to_time, utc_now
 from sagaflow.core.plan import Plan
 from sagaflow.core.state import ENDED, SETTLED, SagaStatus
 from sagaflow.definitions.messages import Announcement
@@ -46,6 +46,7 @@ from sagaflow.definitions.records import (
     JournalEntry,
     KeptAnnouncement,
     LatestError,
+    OpenSagas,
     Payload,
     PurgePage,
     PutAside,
@@ -179,6 +180,24 @@ class SqliteStore:
             return sagas
 
         return await self._write(take)
+
+    async def open_sagas(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:
+        """How many sagas are open, by saga and status; nothing, unless this process is the first of those alive."""
+
+        def count(db: sqlite3.Connection) -> Sequence[OpenSagas]:
+            now = self._clock()
+            parameters = {"coordinator": coordinator, "process": str(process), "now": to_text(now)}
+            return [
+                OpenSagas(
+                    row["saga"],
+                    SagaStatus(row["status"]),
+                    row["count"],
+                    (now - to_time(row["oldest"])).total_seconds(),
+                )
+                for row in db.execute(_SQL["open_sagas"], parameters)
+            ]
+
+        return await self._read(count)
 
     async def put_aside(self, messages: Sequence[PutAside]) -> None:
         """Keep messages that could not be dealt with."""

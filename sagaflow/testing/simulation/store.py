@@ -3,7 +3,7 @@ until the end, commits whose outcome may stay unknown."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -25,6 +25,7 @@ from sagaflow.definitions.records import (
     JournalEntry,
     KeptAnnouncement,
     LatestError,
+    OpenSagas,
     Payload,
     PurgePage,
     PutAside,
@@ -225,6 +226,22 @@ class SimulatedStore:
             await self.line.call("store.lease", tx.commit)
         finally:
             tx.end()
+
+    async def open_sagas(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:
+        """How many sagas are open, by saga and status; nothing, unless this process is the first of those alive."""
+        return await self.line.call("store.read", lambda: self._count(coordinator, process))
+
+    def _count(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:
+        now = self.clock()
+        alive = [one for (of, one), until in self.tables.leases.items() if of == coordinator and until > now]
+        if not alive or process != min(alive):
+            return []
+        ages: dict[tuple[str, SagaStatus], list[float]] = defaultdict(list)
+        for record in self.tables.sagas.values():
+            if record.coordinator == coordinator and not record.state.ended:
+                assert record.started_at is not None, "the store has set it"
+                ages[record.saga, record.status].append((now - record.started_at).total_seconds())
+        return [OpenSagas(*which, len(ages[which]), max(ages[which])) for which in sorted(ages)]
 
     async def put_aside(self, messages: Sequence[PutAside]) -> None:
         """Keep messages that could not be dealt with."""

@@ -1,0 +1,1 @@
+"""What is told of sagas while they run: traces, metrics, logs, health."""
