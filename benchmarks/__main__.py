@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import commands, growth
+from benchmarks import commands, coordinator, growth
 from benchmarks.compare import Comparison, Record, as_json, compare, report
 from benchmarks.systems import SYSTEMS
 from benchmarks.workloads import WORKLOADS
@@ -29,6 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     worker.add_argument("--commands", type=int, default=10_000, help="commands in one round")
     worker.add_argument("--rounds", type=int, default=3)
     worker.set_defaults(run=lambda asked: commands.run(commands=asked.commands, rounds=asked.rounds))
+    alone = parts.add_parser("coordinator", help="a coordinator alone")
+    alone.add_argument("--sagas", type=int, default=10_000, help="sagas in one round")
+    alone.add_argument("--in-flight", type=int, default=200)
+    alone.add_argument("--rounds", type=int, default=3)
+    alone.set_defaults(
+        run=lambda asked: coordinator.run(sagas=asked.sagas, in_flight=asked.in_flight, rounds=asked.rounds)
+    )
     plots = parts.add_parser("plots", help="draw docs/*.svg from the JSON files of results")
     plots.add_argument("--results", type=Path, default=Path("docs/benchmarks"), help="the folder of the JSON files")
     plots.set_defaults(run=_plots)

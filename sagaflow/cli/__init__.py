@@ -9,6 +9,7 @@
     sagas.py         sagaflow list | stuck | show, with timeline.py
     steering.py      sagaflow retry | reply | skip | cancel | abandon, with many.py
     dead.py          sagaflow dead list | show | replay | drop
+    graph.py         sagaflow graph MODULE:NAME
     schemas.py       sagaflow schemas
     options.py       what several commands take; servers.py: what URLs mean
 

@@ -20,6 +20,7 @@ from sagaflow.cli.coordinator import coordinator
 from sagaflow.cli.db import sql, status, upgrade
 from sagaflow.cli.dead import dead_drop, dead_list, dead_replay, dead_show
 from sagaflow.cli.demo import demo
+from sagaflow.cli.graph import graph
 from sagaflow.cli.participants import participants
 from sagaflow.cli.purge import erase, purge
 from sagaflow.cli.sagas import list_sagas, show, stuck
@@ -92,6 +93,7 @@ app.command(skip, group=STEER, sort_key=3)
 app.command(cancel, group=STEER, sort_key=4)
 app.command(abandon, group=STEER, sort_key=5)
 app.command(erase, group=STEER, sort_key=6)
+app.command(graph, group=MORE)
 app.command(schemas, group=MORE)
 app["--help"].group = MORE
 app["--version"].group = MORE

@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import Final, Protocol, Self, TypeVar
 from uuid import UUID
 
+import msgspec
+
 from sagaflow.core.plan import Operation, Plan
 from sagaflow.core.state import SagaStatus
 from sagaflow.definitions.messages import Announcement
@@ -216,8 +218,7 @@ class QueueKind(StrEnum):
     """Belongs to one process and goes with it; what nobody takes is dropped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True, gc=False):
     """Where messages go: `commands`, `compensations` and `inquiries` of a participant, `replies` and `requests` of a
     coordinator name, `answers` of a process."""
 
@@ -228,8 +229,7 @@ class Address:
         return f"{self.kind}.{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(msgspec.Struct, frozen=True, gc=False):
     """A message on its way: one JSON object, not an array.
 
     After `expires_seconds` in its queue it is worth nothing, and the transport may drop it instead of delivering it.

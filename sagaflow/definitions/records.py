@@ -1,4 +1,8 @@
-"""What a store keeps: sagas, their journal and their payloads, as plain values."""
+"""What a store keeps: sagas, their journal and their payloads, as plain values.
+
+Those that come in great numbers are structs which the garbage collector does not look at (`gc=False`): they are made in
+C, and hold nothing that could lead back to them.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +43,7 @@ INPUT_STEP: Final = ""
 """The step of the payload that belongs to no step."""
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(msgspec.Struct, frozen=True, gc=False):
     """A payload of a saga, written once and never changed."""
 
     saga_id: UUID
@@ -50,8 +53,7 @@ class Payload:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Timer:
+class Timer(msgspec.Struct, frozen=True, gc=False):
     """When to look after an operation again. `step` None is the deadline of the saga."""
 
     due_at: datetime
@@ -65,8 +67,7 @@ NO_PROCESS: Final = UUID(int=0)
 """The owner of a saga whose commands nobody has sent yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class SagaRecord:
+class SagaRecord(msgspec.Struct, frozen=True, gc=False):
     """A saga as it is stored.
 
     `version` counts the rows of its journal and guards every write. `wake_at` is when the store's agenda
@@ -96,8 +97,7 @@ class SagaRecord:
         return self.state.status
 
 
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
+class JournalEntry(msgspec.Struct, frozen=True, gc=False):
     """One row of the journal: what happened, what it caused, and who says so."""
 
     saga_id: UUID
@@ -119,8 +119,7 @@ class JournalEntry:
     """Set by the store, from its clock."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, gc=False):
     """What one transaction writes for one saga.
 
     `record` is the saga afterwards; the stored version must still be `expected_version`. An ended saga
@@ -138,24 +137,21 @@ class Change:
     """Of a new saga: who wants to know when it has ended or is stuck, from its first row on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(msgspec.Struct, frozen=True, gc=False):
     """A saga that the agenda has come to."""
 
     saga_id: UUID
     resend: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Watcher:
+class Watcher(msgspec.Struct, frozen=True, gc=False):
     """Somebody who wants to know when a saga has ended or is stuck: the name of an answers queue."""
 
     saga_id: UUID
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True, gc=False):
     """Which attempt of which operation of which saga."""
 
     saga_id: UUID
@@ -165,8 +161,7 @@ class Attempt:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Deferral:
+class Deferral(msgspec.Struct, frozen=True, gc=False):
     """An attempt that could not be made: since when, and why it could not when it was tried last."""
 
     attempt: Attempt
@@ -174,8 +169,7 @@ class Deferral:
     error: ErrorInfo | None
 
 
-@dataclass(frozen=True, slots=True)
-class PutAside:
+class PutAside(msgspec.Struct, frozen=True, gc=False):
     """A message that could not be dealt with, kept for a person."""
 
     source: str
@@ -198,8 +192,7 @@ class KeptAnnouncement:
     """Whether the process answered so lately that it counts as live, by the clock of the store."""
 
 
-@dataclass(frozen=True, slots=True)
-class LatestError:
+class LatestError(msgspec.Struct, frozen=True, gc=False):
     """What went wrong last with one operation of a saga."""
 
     saga_id: UUID

@@ -7,11 +7,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 from uuid import UUID
 
-from sagaflow.core.plan import is_name
-from sagaflow.core.state import SETTLED, Cause, SagaStatus, initial
+from sagaflow.core.plan import Plan, is_name
+from sagaflow.core.state import SETTLED, Cause, SagaState, SagaStatus, initial
 from sagaflow.definitions import ids, payloads
 from sagaflow.definitions.limits import ADDRESS_LENGTH_MAX, KEY_LENGTH_MAX
 from sagaflow.definitions.messages import (
@@ -26,6 +26,7 @@ from sagaflow.definitions.messages import (
 from sagaflow.definitions.observing import NOBODY, Observer
 from sagaflow.definitions.ports import Address, QueueKind, SagaStore, Transport
 from sagaflow.definitions.records import INPUT_STEP, NO_PROCESS, Due, Payload, PayloadKind, SagaRecord, Watcher
+from sagaflow.definitions.remembering import Remembered
 from sagaflow.definitions.retention import Retention
 from sagaflow.definitions.saga import Replies, Saga
 from sagaflow.definitions.surroundings import current
@@ -56,6 +57,9 @@ PREFETCH = 20
 
 GRACE_SECONDS = 10.0
 """How long a stopping coordinator tries to finish what it has taken."""
+
+_initial: Final[Remembered[Plan, SagaState]] = Remembered(initial)
+"""One state for all sagas of a plan that begin, so that what the machine says of it is remembered too."""
 
 
 @dataclass(frozen=True)
@@ -406,7 +410,7 @@ class Coordinator:
             traceparent=self._traceparent_for(saga.name, saga_id, traceparent),
             input_digest=payloads.digest(encoded),
             version=0,
-            state=initial(saga.plan),
+            state=_initial(saga.plan),
         )
         saga_payload = Payload(saga_id, INPUT_STEP, PayloadKind.INPUT, 1, encoded)
         return Start(record, saga.plan, saga_payload, asyncio.get_running_loop().create_future())

@@ -11,8 +11,10 @@ import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from sagaflow.core.effects import IgnoredBecause
 from sagaflow.core.events import Event, Failed, Refused, Started, Succeeded, Unserved

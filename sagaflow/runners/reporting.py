@@ -503,6 +503,8 @@ def _advice(history: _History, stuck: Sequence[Failure], first: Failure | None) 
     held = [one for one in history.owed() if one.status is OpStatus.DEFERRED]
     if held:
         return Again.BY_ITSELF, f"{_what_is_missing(held[0], history)} It goes on by itself then."
+    if first is not None and state.cause is None and first.error is None and first.service is not None:
+        return Again.BY_ITSELF, f"See that {first.service} runs: nobody has answered. It goes on by itself then."
     return Again.BY_ITSELF, "It goes on by itself: nothing has to be typed."
 
 
@@ -665,7 +667,8 @@ async def fingerprints(store: SagaStore, records: Sequence[SagaRecord]) -> Mappi
             fingerprint_of(record.saga, name, operation, error): OpFailure(name, operation, status, error)
             for name, step in by_name(plans[record.plan_hash], record.state).items()
             for operation in Operation
-            if (status := step.op(operation).status) in FAILING
+            if _fails(step.op(operation))
+            for status in [step.op(operation).status]
             for error in [errors.get((record.saga_id, name, operation))]
         }
         for record in records
@@ -732,6 +735,11 @@ async def _pages(
         yield records, await fingerprints(store, records)
         looked_at += len(records)
         page = replace(page, before=records[-1].saga_id)
+
+
+def _fails(op: OpState) -> bool:
+    """Whether it may be what fails in a saga: also what is sent again, since nobody has answered."""
+    return op.status in FAILING or (op.status is OpStatus.SENT and op.attempt > 1)
 
 
 @dataclass(frozen=True, slots=True)

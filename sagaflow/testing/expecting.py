@@ -16,12 +16,12 @@ their own tests, and for `explore`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 
 from sagaflow.core.effects import SendCommand
 from sagaflow.core.events import CancelRequested, Event, Failed, Refused, Started, Succeeded

@@ -15,13 +15,13 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Final, get_args
 from uuid import UUID, uuid4
 
 import msgspec
+from msgspec.structs import replace
 
 from sagaflow.core import events
 from sagaflow.core.effects import Effect, Ignored, IgnoredBecause, SendCommand

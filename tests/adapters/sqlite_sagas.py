@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from itertools import count
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from sagaflow.core.effects import SendCommand
 from sagaflow.core.events import Started, Succeeded

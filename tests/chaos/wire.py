@@ -9,11 +9,16 @@ from contextlib import suppress
 from typing import Final, Self
 from urllib.parse import urlsplit
 
+from tests.chaos.frames import Frames, Place, Side
+
 LOOPBACK: Final = "127.0.0.1"
 CHUNK_BYTES: Final = 65_536
 
 AT_ONCE: Final = struct.pack("ii", 1, 0)
 """A socket that lingers for no time is reset when it is closed."""
+
+FRAMED: Final = ("amqp", "postgresql")
+"""The protocols of which frames are known."""
 
 Peer = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -72,7 +77,8 @@ class Wire:
         if server is None:
             writer.transport.abort()
             return
-        line = Line(len(self._serving) if not self._lines else self.lines[-1].number + 1, (reader, writer), server)
+        number = len(self._serving) if not self._lines else self.lines[-1].number + 1
+        line = Line(number, (reader, writer), server, scheme=self._servers[0].scheme)
         self._lines.add(line)
         await line.forward()
         self._lines.remove(line)
@@ -87,13 +93,19 @@ class Wire:
 class Line:
     """One connection of a client to the server."""
 
-    def __init__(self, number: int, client: Peer, server: Peer) -> None:
+    def __init__(self, number: int, client: Peer, server: Peer, *, scheme: str) -> None:
         self.number = number
+        self.was_cut_at = False
+        """Whether it has ended at a place in a frame that it was to end at."""
         self._from_client, self._to_client = client
         self._from_server, self._to_server = server
         self._open = asyncio.Event()
         self._open.set()
         self._left: dict[str, int] = {}
+        self._place: dict[Side, Place] = {}
+        self._frames: dict[Side, Frames] = {}
+        if scheme in FRAMED:
+            self._frames = {"client": Frames(scheme, "client"), "server": Frames(scheme, "server")}
 
     async def forward(self) -> None:
         """Forward until one side ends the connection, then end it for the other."""
@@ -126,13 +138,23 @@ class Line:
         """Let through so many bytes more of what the `client` or the `server` says, and then end it."""
         self._left[of] = count
 
-    async def _pump(self, whose: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def cut_at(self, place: Place, *, of: Side) -> None:
+        """Let the next frame of the `client` or the `server` through up to this place, and end it there."""
+        self._place[of] = place
+
+    async def _pump(self, whose: Side, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while chunk := await reader.read(CHUNK_BYTES):
                 await self._open.wait()
                 if whose in self._left:
                     chunk, self._left[whose] = chunk[: self._left[whose]], self._left[whose] - len(chunk)
+                is_last = False
+                if whose in self._frames:
+                    chunk, is_last = self._frames[whose].take(chunk, self._place.get(whose))
                 writer.write(chunk)
                 await writer.drain()
+                if is_last:
+                    self.was_cut_at = True
+                    return
                 if self._left.get(whose, 1) <= 0:
                     return

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from sagaflow.core.events import CancelRequested, DeadlinePassed, Event, Failed, Refused, Started, Succeeded, TimerFired
 from sagaflow.core.plan import Operation, Plan

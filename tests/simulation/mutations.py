@@ -13,11 +13,14 @@ from typing import Any
 from unittest import mock
 from uuid import UUID
 
+from msgspec import structs
+
 from sagaflow.core import machine
 from sagaflow.core.plan import Operation
 from sagaflow.core.state import OpStatus
 from sagaflow.definitions.ports import Entered, Entry, Undo
 from sagaflow.definitions.records import Change
+from sagaflow.runners import turns
 from sagaflow.runners.engine import Engine, ReplyArrived
 from sagaflow.runners.outbox import Outbox
 from sagaflow.runners.receipts import Receipt
@@ -46,10 +49,16 @@ class Mutation:
     """Where the test begins to look: shortly before the first seed that shows it, if that comes late. Should histories
     be drawn in another way some day, it looks on from here."""
 
+    @contextmanager
+    def put(self) -> Iterator[None]:
+        """Put it in. What the machine has said before is not remembered within, nor afterwards what it says with it."""
+        with self.change(), mock.patch.dict(turns._MOVES, clear=True):
+            yield
+
 
 def find(mutation: Mutation, seeds: range = range(SEEDS_MAX)) -> tuple[int, str] | None:
     """The first seed that shows the bug, and what it shows."""
-    with mutation.change():
+    with mutation.put():
         for seed in seeds:
             if not mutation.where(Setting.of(seed, SAGAS)):
                 continue
@@ -173,7 +182,9 @@ def _no_locks_and_no_versions() -> Iterator[None]:
     save = SimulatedStoreTransaction._save
 
     def blind(self: Any, changes: Sequence[Change], process: UUID) -> Any:
-        seen = [replace(change, expected_version=self._record(change.record.saga_id).version) for change in changes]
+        seen = [
+            structs.replace(change, expected_version=self._record(change.record.saga_id).version) for change in changes
+        ]
         return save(self, seen, process)
 
     with (
@@ -194,7 +205,7 @@ def _keys_count_for_nothing(original: Any) -> Any:
 def _one_entry_is_missing(original: Any) -> Any:
     def change(self: Turn) -> Change:
         whole: Change = original(self)
-        return replace(whole, journal=whole.journal[1:]) if len(whole.journal) > 1 else whole
+        return structs.replace(whole, journal=whole.journal[1:]) if len(whole.journal) > 1 else whole
 
     return change
 

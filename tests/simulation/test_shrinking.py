@@ -29,7 +29,7 @@ def test_the_smallest_history_is_told_with_the_command_that_replays_it(capsys: p
     found = find(FORGETFUL)
     assert found is not None
     seed = str(found[0])
-    with FORGETFUL.change():
+    with FORGETFUL.put():
         assert simulate.main(["--seeds", seed]) == 1
         told = capsys.readouterr().out
         command = told.splitlines()[-1]

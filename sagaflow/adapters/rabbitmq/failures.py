@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
+from aiormq.exceptions import ConnectionInternalError
 
 from sagaflow.definitions.messages import printable
 from sagaflow.errors import Unavailable
@@ -16,7 +17,11 @@ REASON_LENGTH_MAX = 300
 
 @contextmanager
 def unavailable(what: str) -> Iterator[None]:
-    """Turns whatever the driver raises inside into `Unavailable`: "<what>: <reason>", in one line."""
+    """Turns whatever the driver raises inside into `Unavailable`: "<what>: <reason>", in one line.
+
+    Not in a task that is being cancelled. There an error of the driver often stands in for the cancellation, when
+    it fails to tidy up; who caught it as `Unavailable` would try again for ever, and never end.
+    """
     try:
         yield
     except asyncio.CancelledError as error:
@@ -24,9 +29,11 @@ def unavailable(what: str) -> Iterator[None]:
         if _is_cancelled():
             raise
         raise Unavailable(f"{what}: {reason(error)}") from error
-    except TimeoutError as error:
-        raise Unavailable(f"{what}: RabbitMQ did not answer in time") from error
-    except CONNECTION_EXCEPTIONS as error:
+    except (TimeoutError, *CONNECTION_EXCEPTIONS) as error:
+        if _is_cancelled():
+            raise asyncio.CancelledError from error
+        if isinstance(error, TimeoutError):
+            raise Unavailable(f"{what}: RabbitMQ did not answer in time") from error
         raise Unavailable(f"{what}: {reason(error)}") from error
 
 
@@ -34,6 +41,8 @@ def reason(error: BaseException) -> str:
     """Why the driver failed, in one line. It puts no password into its errors."""
     if isinstance(error, asyncio.CancelledError):
         return "nothing was heard from RabbitMQ for too long"
+    if isinstance(error, ConnectionInternalError):
+        return "INTERNAL_ERROR: something failed within RabbitMQ; its own log says what"
     text = str(error) or type(error).__name__
     return printable(" ".join(text.split()))[:REASON_LENGTH_MAX]
 

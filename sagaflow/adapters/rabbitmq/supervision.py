@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 FIRST_PAUSE_SECONDS_MAX = 0.2
 PAUSE_SECONDS_MAX = 5.0
+CANCEL_AGAIN_SECONDS = 1.0
 
 
 class Link:
@@ -126,6 +127,7 @@ def _report_failure(task: asyncio.Task[None]) -> None:
 
 
 async def stop(task: asyncio.Task[None]) -> None:
-    """Cancel a task and wait for its end."""
-    task.cancel()
-    await asyncio.wait([task])
+    """Cancel a task and wait for its end. It is cancelled again and again: the driver may lose a cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=CANCEL_AGAIN_SECONDS)

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
+from msgspec import structs
+
 from sagaflow.core.events import CommandDeferred, Unserved
 from sagaflow.core.plan import Plan
 from sagaflow.core.state import SETTLED, OpStatus, SagaStatus
@@ -438,7 +440,7 @@ class SimulatedStoreTransaction:
                 existing.append(self._record(taken))
                 continue
             mine[key] = record.saga_id
-            self._write(change, replace(record, started_at=self._now, updated_at=self._now))
+            self._write(change, structs.replace(record, started_at=self._now, updated_at=self._now))
             if not record.state.ended:
                 watchers = () if change.watcher is None else (change.watcher,)
                 self._agenda[record.saga_id] = Agenda(
@@ -476,7 +478,7 @@ class SimulatedStoreTransaction:
             stored = self._record(record.saga_id) if self._exists(record.saga_id) else None
             if stored is None or stored.version != change.expected_version:
                 raise RuntimeError(f"saga {record.saga_id}: its stored version is not {change.expected_version}")
-            self._write(change, replace(record, started_at=stored.started_at, updated_at=self._now))
+            self._write(change, structs.replace(record, started_at=stored.started_at, updated_at=self._now))
             agenda = self._agenda_of(record.saga_id)
             if agenda is None:
                 continue
@@ -598,7 +600,7 @@ class SimulatedStoreTransaction:
             if place in self.store.tables.payloads.get(payload.saga_id, {}):
                 raise RuntimeError(f"saga {payload.saga_id}: its {payload.kind} of {payload.step} is there already")
         self._sagas[record.saga_id] = record
-        self._journal += [replace(entry, at=self._now) for entry in change.journal]
+        self._journal += [structs.replace(entry, at=self._now) for entry in change.journal]
         self._payloads += change.payloads
 
 
@@ -610,15 +612,15 @@ def set_of(saga_ids: Iterable[UUID]) -> Sequence[UUID]:
 def joined(record: SagaRecord, agenda: Agenda | None) -> SagaRecord:
     """A saga with its row on the agenda."""
     if agenda is None:
-        return replace(record, wake_at=None, owner=None)
-    return replace(record, wake_at=agenda.wake_at, owner=agenda.process)
+        return structs.replace(record, wake_at=None, owner=None)
+    return structs.replace(record, wake_at=agenda.wake_at, owner=agenda.process)
 
 
 def keep_aside(kept: list[PutAside], messages: Sequence[PutAside], now: datetime) -> None:
     """Add messages to those that were put aside."""
     for message in messages:
         number = 1 + max((one.number or 0 for one in kept), default=0)
-        kept.append(replace(message, body=message.body[:PUT_ASIDE_BYTES_MAX], at=now, number=number))
+        kept.append(structs.replace(message, body=message.body[:PUT_ASIDE_BYTES_MAX], at=now, number=number))
 
 
 def remove_aside(kept: list[PutAside], numbers: Sequence[int]) -> int:

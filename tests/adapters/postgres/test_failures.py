@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import suppress
-from dataclasses import replace
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from sagaflow.adapters.postgres import AsyncpgTransactions, Line, PostgresStore, connect, database, upgrade
 from sagaflow.adapters.postgres.failures import explain

@@ -29,6 +29,7 @@ import asyncpg
 
 from tests.chaos.customers import Customers
 from tests.chaos.history import find_faults
+from tests.chaos.load import LOOK_SECONDS, PATIENCE_SECONDS, Load
 from tests.chaos.servers import control_broker
 from tests.chaos.shop.__main__ import COORDINATOR
 from tests.chaos.shop.services import SERVICES
@@ -40,10 +41,6 @@ from tests.servers.process import PrivateServer, Program
 
 NODES: Final = 3
 CUSTOMERS: Final = 12
-ORDERS_BETWEEN: Final = 60
-"""So many orders have to end while a server is away, and again when it is back."""
-PATIENCE_SECONDS: Final = 120.0
-LOOK_SECONDS: Final = 0.2
 
 TO_BE_SYNCHRONOUS: Final = (
     "ALTER SYSTEM SET synchronous_standby_names = '*'",
@@ -168,27 +165,6 @@ def _at_port(url: str, port: str) -> str:
     parts = urlsplit(url)
     login = parts.netloc.rpartition("@")[0]
     return parts._replace(netloc=f"{login}@{LOOPBACK}:{port}").geturl()
-
-
-class Load:
-    """Customers, and what they have seen."""
-
-    def __init__(self, customers: Customers) -> None:
-        self._customers = customers
-
-    async def goes_on(self, what: str) -> None:
-        """Wait until some more orders have ended.
-
-        Raises:
-            TimeoutError: they do not.
-        """
-        began_at, target = time.monotonic(), self._customers.settled + ORDERS_BETWEEN
-        while self._customers.settled < target:
-            if time.monotonic() - began_at > PATIENCE_SECONDS:
-                missing = target - self._customers.settled
-                raise TimeoutError(f"{what}: {missing} of {ORDERS_BETWEEN} orders have not ended")
-            await asyncio.sleep(LOOK_SECONDS)
-        print(f"{what}: {ORDERS_BETWEEN} orders have ended in {time.monotonic() - began_at:.1f} s", flush=True)
 
 
 async def lose_nodes(directory: Path, seed: int) -> list[str]:

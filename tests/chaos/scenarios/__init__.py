@@ -1,0 +1,1 @@
+"""One large fault at a time, under load: `python -m tests.chaos.scenarios NAME`."""
