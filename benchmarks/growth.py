@@ -23,7 +23,7 @@ from benchmarks.processes import beside, until_told_to_end
 from benchmarks.systems.sagaflow import SAGAS, coordinate, coordinator, migrate
 from benchmarks.systems.sagaflow_service import serve_one
 from benchmarks.turn import Job, take_turn
-from benchmarks.workloads import GROWN, SERVICES
+from benchmarks.workloads import CALM, FLOOD, GROWN, SERVICES, SLOW
 from sagaflow import Retention
 from sagaflow.adapters.postgres import PostgresStore
 from sagaflow.runners.purging import purge_sagas
@@ -140,7 +140,31 @@ def purged(at: Servers, asked: argparse.Namespace) -> Iterator[Point]:
             yield Point.of("purge", "after", _noop(found, asked))
 
 
+def steady(at: Servers, asked: argparse.Namespace) -> Iterator[Point]:
+    """As many as there can be, then half as many started each second."""
+    with place(at) as found:
+        most = _noop(found, asked)
+        yield Point.of("open-loop", "maximum", most)
+        pace = Pace(1, 2.0, asked.seconds, PATIENCE_SECONDS)
+        (half,) = take_turn("sagaflow", found, [Job("noop", pace, rate=most.rate / 2)])
+        yield Point.of("open-loop", "half", half)
+
+
+def fairness(at: Servers, asked: argparse.Namespace) -> Iterator[Point]:
+    """Sagas that do without the third service, a quarter of what there can be: alone, while it is slow, while it is
+    flooded. `beside` sagas of those are in flight."""
+    with place(at) as found:
+        (most,) = take_turn("sagaflow", found, [Job(CALM.name, Pace(IN_FLIGHT, 2.0, asked.seconds, PATIENCE_SECONDS))])
+        pace = Pace(asked.beside, 2.0, asked.seconds, PATIENCE_SECONDS)
+        for beside_it in ("", SLOW.name, FLOOD.name):
+            job = Job(CALM.name, pace, rate=most.rate / 4, beside=beside_it)
+            (measured,) = take_turn("sagaflow", found, [job])
+            yield Point.of("fairness", beside_it or "alone", measured)
+
+
 PARTS: dict[str, Part] = {
+    "open-loop": steady,
+    "fairness": fairness,
     "finished": finished,
     "in-flight": in_flight,
     "processes": processes,
@@ -164,6 +188,7 @@ def add_growth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--in-flight", type=_numbers, default=[1_000, 10_000], metavar="N,...")
     parser.add_argument("--crashed", type=_numbers, default=[10_000], metavar="N,...")
     parser.add_argument("--purged", type=_numbers, default=[1_000_000], metavar="N,...")
+    parser.add_argument("--beside", type=int, default=100, help="sagas of a slow or flooded service in flight")
     parser.add_argument("--memory-seconds", type=float, default=120.0, help="how long the part about memory runs")
     parser.set_defaults(run=run)
 

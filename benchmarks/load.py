@@ -83,6 +83,39 @@ async def closed_loop(run: Callable[[int], Awaitable[None]], pace: Pace, cpu_sec
     return Measured(len(measured), wall, cpu, measured, psutil.Process().memory_info().rss)
 
 
+async def open_loop(
+    run: Callable[[int], Awaitable[None]], rate: float, pace: Pace, cpu_seconds: Callable[[], float]
+) -> Measured:
+    """Start so many sagas a second, whether others have ended or not; latency counts from when each was to start, so
+    that one that is started late is not flattered by it. What starts within `warm_seconds` is not measured.
+
+    Raises:
+        TimeoutError: it took longer than the pace has patience for.
+        ExceptionGroup: a saga did not end as it should.
+    """
+    latencies = array("d")
+
+    async def follow(number: int, due: float) -> None:
+        await run(number)
+        if due >= measured_from:
+            latencies.append(time.perf_counter() - due)
+
+    began = time.perf_counter()
+    measured_from = began + pace.warm_seconds
+    cpu = 0.0
+    async with asyncio.timeout(pace.patience_seconds), asyncio.TaskGroup() as group:
+        for number in itertools.count():
+            due = began + number / rate
+            if due >= measured_from + pace.seconds:
+                break
+            if not cpu and due >= measured_from:
+                cpu = cpu_seconds()
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            group.create_task(follow(number, due))
+    wall = time.perf_counter() - measured_from
+    return Measured(len(latencies), wall, cpu_seconds() - cpu, latencies, psutil.Process().memory_info().rss)
+
+
 class _Lanes:
     def __init__(self, run: Callable[[int], Awaitable[None]]) -> None:
         self.latencies = array("d")

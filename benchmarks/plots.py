@@ -27,6 +27,8 @@ COLOURS = {
     "celery": "#6a994e",
 }
 AXES = {
+    "open-loop": "started a second",
+    "fairness": "the third service",
     "finished": "finished sagas in the store",
     "in-flight": "sagas in flight",
     "processes": "coordinators, and workers of each participant",
@@ -70,13 +72,18 @@ def _grown(points: Sequence[dict[str, Any]]) -> Any:
     parts = list(dict.fromkeys(point["part"] for point in points))
     figure, all_axes = pyplot.subplots(1, len(parts), figsize=(3.2 * len(parts), 3), squeeze=False)
     for axes, part in zip(all_axes[0], parts, strict=True):
-        what = {"memory": "rss_mib", "crash": "seconds"}.get(part, "sagas_per_s")
+        what = {"memory": "rss_mib", "crash": "seconds", "open-loop": "p99_ms", "fairness": "p99_ms"}.get(
+            part, "sagas_per_s"
+        )
         chosen = [point for point in points if point["part"] == part]
         bars = axes.bar([point["at"] for point in chosen], [point[what] for point in chosen], color=COLOURS["sagaflow"])
         axes.bar_label(bars, fmt="%.0f", fontsize=7)
         axes.set_xlabel(AXES[part], fontsize=8)
         axes.set_title(
-            {"rss_mib": "resident MiB", "seconds": "seconds until all go on"}.get(what, "sagas/s"), fontsize=10
+            {"rss_mib": "resident MiB", "p99_ms": "p99 in ms", "seconds": "seconds until all go on"}.get(
+                what, "sagas/s"
+            ),
+            fontsize=10,
         )
         axes.tick_params(axis="x", labelsize=6, rotation=30)
     return figure

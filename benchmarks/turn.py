@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import multiprocessing
 import secrets
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 
 import uvloop
 
-from benchmarks.load import Measured, Pace, closed_loop
+from benchmarks.load import Measured, Pace, closed_loop, open_loop
 from benchmarks.place import Place
 from benchmarks.processes import cpu_seconds_beside
 from benchmarks.systems import SYSTEMS, VARIANTS
@@ -38,6 +41,10 @@ class Job:
 
     workload: str
     pace: Pace
+    rate: float = 0.0
+    """If it is more than 0, so many are started each second, instead of so many being in flight."""
+    beside: str = ""
+    """A workload of which as many as the pace says are in flight meanwhile, and which is not measured."""
 
 
 def take_turn(system: str, place: Place, jobs: Sequence[Job]) -> list[Measured]:
@@ -87,7 +94,38 @@ async def _run(system: str, place: Place, jobs: Sequence[Job], tell: Callable[[M
     async with (SYSTEMS | VARIANTS)[system].open(place) as run:
         for number, job in enumerate(jobs):
             one = partial(_one, run, (WORKLOADS | GROWN)[job.workload], f"{turn}-{number}")
-            tell(await closed_loop(one, job.pace, cpu_seconds_beside))
+            other = (WORKLOADS | GROWN).get(job.beside)
+            async with (
+                _in_flight(partial(_one, run, other, f"{turn}-{number}-beside"), job.pace) if other else _alone()
+            ):
+                if job.rate:
+                    tell(await open_loop(one, job.rate, job.pace, cpu_seconds_beside))
+                else:
+                    tell(await closed_loop(one, job.pace, cpu_seconds_beside))
+
+
+@asynccontextmanager
+async def _in_flight(run: Callable[[int], Awaitable[None]], pace: Pace) -> AsyncIterator[None]:
+    """Run sagas until this is left and the last of them has ended."""
+    is_over = asyncio.Event()
+    numbers = itertools.count()
+
+    async def follow() -> None:
+        while not is_over.is_set():
+            await run(next(numbers))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(pace.concurrency):
+            group.create_task(follow())
+        try:
+            yield
+        finally:
+            is_over.set()
+
+
+@asynccontextmanager
+async def _alone() -> AsyncIterator[None]:
+    yield
 
 
 async def _one(run: RunOne, workload: Workload, job: str, saga: int) -> None:

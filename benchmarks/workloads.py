@@ -26,6 +26,8 @@ class Act(StrEnum):
     """Take DO back, which is to return at once."""
     ECHO = "echo"
     """Return the text that it is given."""
+    LINGER = "linger"
+    """Return after 200 ms."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,19 @@ def of_payload(size: int) -> Workload:
     return Workload(f"payload-{size}", _each(Act.ECHO), payload_bytes=size)
 
 
+CALM: Final = Workload("calm", (("first", Act.DO), ("second", Act.DO)))
+"""Needs two of the services; what goes on at the third should be nothing to it."""
+SLOW: Final = Workload("slow", (("third", Act.LINGER),))
+FLOOD: Final = Workload("flood", (("third", Act.DO),))
+
 GROWN: Final = {
-    workload.name: workload for workload in (*map(of_steps, (1, 5, 20)), *map(of_payload, (200, 10 * 1024, 200 * 1024)))
+    workload.name: workload
+    for workload in (
+        *map(of_steps, (1, 5, 20)),
+        *map(of_payload, (200, 10 * 1024, 200 * 1024)),
+        CALM,
+        SLOW,
+        FLOOD,
+    )
 }
 """What only sagaflow is asked to do, to see how it grows. By name."""

@@ -20,8 +20,7 @@ from benchmarks.place import Place
 from benchmarks.systems.system import RunOne
 from benchmarks.workloads import WORKLOADS, Act, Workload
 
-POOL_SIZE = 20
-"""As the system database has by default."""
+POOL_SIZE = 20  # as the system database has by default
 ENGINE = {"pool_size": POOL_SIZE, "max_overflow": 0}
 PAY = text("UPDATE account SET balance = balance + 1 WHERE id = :account")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import asyncpg
@@ -41,6 +42,10 @@ def participant(name: str) -> Participant[asyncpg.Connection]:
     @service.step(Act.ECHO.value, no_compensation="it does nothing")
     async def echo(text: str) -> str:
         return text
+
+    @service.step(Act.LINGER.value, no_compensation="it does nothing")
+    async def linger(account: int) -> None:
+        await asyncio.sleep(0.2)
 
     return service
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from benchmarks.load import Measured, Pace, closed_loop
+from benchmarks.load import Measured, Pace, closed_loop, open_loop
 from benchmarks.place import Place, Servers, balances, place
 from benchmarks.turn import Job, TurnFailed, take_turn
 from benchmarks.workloads import SERVICES, WORKLOADS
@@ -62,6 +62,25 @@ async def test_the_loop_keeps_so_many_in_flight_and_counts_what_ended() -> None:
     assert 7 <= measured.sagas <= ended - 7, "the warm-up was counted"
     assert measured.cpu_seconds == measured.sagas
     assert all(seconds >= 0.009 for seconds in measured.latencies)
+
+
+async def test_the_open_loop_starts_so_many_whether_others_have_ended_or_not_and_counts_from_when_each_was_due() -> (
+    None
+):
+    started, all_started = 0, asyncio.Event()
+
+    async def run(number: int) -> None:
+        nonlocal started
+        started += 1
+        if started == 30:
+            all_started.set()
+        await all_started.wait()
+
+    measured = await open_loop(run, 100.0, Pace(1, warm_seconds=0.1, seconds=0.2), cpu_seconds=lambda: float(started))
+
+    assert started == 30
+    assert measured.sagas == 20, "the warm-up was counted"
+    assert max(measured.latencies) >= 0.18, "the first that counts waited for all others"
 
 
 async def test_the_loop_fails_when_a_saga_fails() -> None:
