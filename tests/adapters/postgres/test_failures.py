@@ -326,7 +326,7 @@ async def test_tables_that_change_under_a_running_process_cost_one_transaction(d
         async with PostgresStore.connect(database_url, max_size=1) as store:
             record = await started(store)
             await save(store, happens(record, NOT_YET))
-            await connection.execute("ALTER TABLE sagaflow.saga ALTER traceparent TYPE varchar(200)")
+            await connection.execute("ALTER TABLE sagaflow.saga ALTER version TYPE bigint")  # no view shows it
             again = happens(happens(record, NOT_YET).record, DONE)
             assert isinstance(await raised(save(store, again)), Unavailable)
             await save(store, again)
