@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from sagaflow.cli.options import Database
+from sagaflow.cli.options import NAMESPACE, Broker, Database, Namespace
 from sagaflow.cli.servers import opened_store, transport_to
 from sagaflow.definitions.saga import Saga
 from sagaflow.errors import DefinitionError
@@ -27,14 +27,11 @@ async def coordinator(
     /,
     *,
     database: Database,
-    broker: Annotated[
-        str,
-        Parameter(env_var="SAGAFLOW_BROKER", show_env_var=True, help="The broker: amqp://user:password@host:5672/."),
-    ],
+    broker: Broker,
     name: Annotated[
         str | None, Parameter(help="All coordinators of one name share the work; the name of the saga if left out.")
     ] = None,
-    namespace: Annotated[str, Parameter(help="The first part of the names of all queues.")] = "sagaflow",
+    namespace: Namespace = NAMESPACE,
     poll_seconds: Annotated[float, Parameter(help="How often to look for what is due.")] = 0.5,
     lease_seconds: Annotated[float, Parameter(help="How soon others take over when this process dies.")] = 10.0,
     undo_ready: Annotated[

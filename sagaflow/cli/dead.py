@@ -13,14 +13,25 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from sagaflow.cli.many import say_wrong_usage
-from sagaflow.cli.options import Database, Json, Limit, as_typed, console, moment, new_table, print_json
+from sagaflow.cli.options import (
+    BROKER_VARIABLE,
+    NAMESPACE,
+    Broker,
+    Database,
+    Json,
+    Limit,
+    Namespace,
+    as_typed,
+    console,
+    moment,
+    new_table,
+    print_json,
+)
 from sagaflow.cli.servers import Line, opened_store, opened_transactions, transport_to
 from sagaflow.definitions.messages import printable
 from sagaflow.definitions.records import PutAside
 from sagaflow.errors import NotPossible
 from sagaflow.runners.replaying import letters_of
-
-BROKER_VARIABLE: Final = "SAGAFLOW_BROKER"
 
 LOOKED_AT: Final = 10_000
 """Of so many messages, the latest, those that match are found."""
@@ -83,11 +94,8 @@ async def dead_replay(
     *,
     line: Who = "coordinator",
     database: Database,
-    broker: Annotated[
-        str,
-        Parameter(env_var=BROKER_VARIABLE, show_env_var=True, help="The broker: amqp://user:password@host:5672/."),
-    ],
-    namespace: Annotated[str, Parameter(help="The first part of the names of all queues.")] = "sagaflow",
+    broker: Broker,
+    namespace: Namespace = NAMESPACE,
     queue: Queue = None,
     matching: Matching = None,
     yes: Yes = False,
@@ -191,7 +199,7 @@ def _words(number: int | None, line: Line, queue: str | None, matching: str | No
 
 def _broker_words(broker: str, namespace: str) -> Sequence[str]:
     """A password is not repeated: who has typed it knows it, or has set the variable."""
-    words = [] if namespace == "sagaflow" else ["--namespace", namespace]
+    words = [] if namespace == NAMESPACE else ["--namespace", namespace]
     if os.environ.get(BROKER_VARIABLE) == broker or urlsplit(broker).password is not None:
         return words
     return [*words, "--broker", broker]

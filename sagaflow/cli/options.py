@@ -20,10 +20,18 @@ FILE_WIDTH: Final = 160
 
 DATABASE_FORM: Final = "postgresql://user:password@host:5432/database or sqlite:///path"
 DATABASE_VARIABLE: Final = "SAGAFLOW_DATABASE"
+BROKER_VARIABLE: Final = "SAGAFLOW_BROKER"
+NAMESPACE: Final = "sagaflow"
+"""The namespace where none is said."""
 
 Database = Annotated[
     str, Parameter(env_var=DATABASE_VARIABLE, show_env_var=True, help=f"Where the sagas are kept: {DATABASE_FORM}.")
 ]
+Broker = Annotated[
+    str,
+    Parameter(env_var=BROKER_VARIABLE, show_env_var=True, help="The broker: amqp://user:password@host:5672/."),
+]
+Namespace = Annotated[str, Parameter(help="The first part of the names of all queues.")]
 Reason = Annotated[str, Parameter(help="Why; it is written to the journal of the saga.")]
 Actor = Annotated[str | None, Parameter(help="In whose name; the user of this machine if left out.")]
 Step = Annotated[
