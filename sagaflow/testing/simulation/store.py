@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 from sagaflow.core.events import CommandDeferred, Unserved
 from sagaflow.core.plan import Plan
 from sagaflow.core.state import SETTLED, OpStatus, SagaStatus
-from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
+from sagaflow.definitions.limits import LAPSED_KEPT_SECONDS, PUT_ASIDE_BYTES_MAX
 from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.records import (
     NO_PROCESS,
@@ -208,14 +208,17 @@ class SimulatedStore:
             tx.dropped.append((coordinator, process))
 
     async def take_over(self, coordinator: str) -> int:
-        """Put the open sagas of processes whose lease has lapsed on the agenda; forget those processes."""
+        """Put the open sagas of processes whose lease has lapsed on the agenda; forget those that lapsed long ago."""
         async with self._maintenance() as tx:
             now = tx.now
             lapsed = {
-                process for (of, process), until in self.tables.leases.items() if of == coordinator and until <= now
+                process: until
+                for (of, process), until in self.tables.leases.items()
+                if of == coordinator and until <= now
             }
-            tx.dropped.extend((coordinator, process) for process in lapsed)
-            sagas = await tx.orphan(coordinator, lapsed)
+            long_ago = now - timedelta(seconds=LAPSED_KEPT_SECONDS)
+            tx.dropped.extend((coordinator, process) for process, until in lapsed.items() if until <= long_ago)
+            sagas = await tx.orphan(coordinator, set(lapsed))
         self.witness.taken_over(sagas)
         return sagas
 
