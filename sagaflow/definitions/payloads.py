@@ -14,6 +14,7 @@ import msgspec
 from msgspec.inspect import CustomType, type_info
 
 from sagaflow.definitions.limits import DEPTH_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX
+from sagaflow.definitions.sensitive import secrets_of, sensitive_paths
 from sagaflow.errors import DefinitionError, PayloadError
 
 T = TypeVar("T")
@@ -108,6 +109,7 @@ class PayloadType(Generic[T]):
         try:
             self._decoder = msgspec.json.Decoder(declared, dec_hook=_decode_foreign)
             is_foreign = isinstance(type_info(declared), CustomType)
+            self._sensitive = sensitive_paths(declared)
         except (TypeError, NameError, AttributeError, SyntaxError) as error:  # all but the first: of annotations
             raise DefinitionError(f"{declared!r} cannot be used as a payload type: {error}") from error
         if is_foreign and not hasattr(declared, "model_validate_json"):
@@ -129,6 +131,15 @@ class PayloadType(Generic[T]):
             return self._decoder.decode(encoded)
         except (msgspec.DecodeError, ValueError, NotImplementedError, RecursionError) as error:
             raise PayloadError(f"the payload is not a {self._name}: {error}") from error
+
+    def secrets(self, encoded: bytes | msgspec.Raw) -> frozenset[str]:
+        """The texts of what is marked `Sensitive` in a payload of this type, also if it is not quite of it."""
+        if not self._sensitive:
+            return frozenset()
+        try:
+            return secrets_of(msgspec.json.decode(encoded), self._sensitive)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return frozenset()  # no JSON: nobody could read it, so no error repeats a part of it
 
     def schema(self) -> dict[str, Any] | None:
         """The JSON Schema of the type, as far as it has one."""

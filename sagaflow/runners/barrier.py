@@ -121,9 +121,9 @@ class Barrier:
                 (verdict,) = await self._within(transaction, [Order(step, command, allowance)])
                 return verdict
         except _UnfitResult as error:
-            return Verdict(ReplyOutcome.FAILED, error=ErrorInfo.of(error.__cause__ or error))
+            return Verdict(ReplyOutcome.FAILED, error=told(step, command, error.__cause__ or error))
         except (StepRejected, PayloadError) as error:
-            refusal = ErrorInfo.of(error)
+            refusal = told(step, command, error)
         if _may_have_happened_before(step, command):
             return Verdict(ReplyOutcome.FAILED, error=refusal)
         return await self._record_refusal(command, refusal)
@@ -199,7 +199,7 @@ class Barrier:
                 raise
             if is_guarded:
                 await transaction.take_back()
-            verdict = Verdict(ReplyOutcome.REFUSED, error=ErrorInfo.of(error))
+            verdict = Verdict(ReplyOutcome.REFUSED, error=told(order.step, order.command, error))
         except BaseException:
             pace.failed()
             raise
@@ -243,6 +243,11 @@ class Barrier:
                     await transaction.record([Settled(key, command.operation, outcome, refusal=True)])
         crash_point("barrier.refusal_recorded")
         return verdict
+
+
+def told(step: AnyStep, command: Command, error: BaseException) -> ErrorInfo:
+    """The error as the coordinator is told of it: without what is sensitive in the command."""
+    return ErrorInfo.of(error, step.command_type.secrets(command.payload))
 
 
 async def _act(order: Order, tx: Any) -> Verdict:

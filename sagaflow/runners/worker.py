@@ -19,7 +19,7 @@ from sagaflow.definitions.ports import Address, Letter, QueueKind, Transactions,
 from sagaflow.definitions.surroundings import current
 from sagaflow.errors import DefinitionError
 from sagaflow.runners.allowance import Allowance, Stale
-from sagaflow.runners.barrier import AnyStep, Barrier, Order, Verdict
+from sagaflow.runners.barrier import AnyStep, Barrier, Order, Verdict, told
 from sagaflow.runners.batches import until_available
 from sagaflow.runners.dead import DIED, DeadLetters
 from sagaflow.runners.groups import Groups
@@ -230,7 +230,7 @@ class Worker:
             return self._reply(command, Verdict(ReplyOutcome.FAILED, error=ErrorInfo.of(error)), 0.0)
         except Exception as error:  # noqa: BLE001  # handlers may raise anything; it is all told to the coordinator
             log.info("%s of %s failed: %s", command.operation, command.step, type(error).__qualname__)
-            verdict = Verdict(ReplyOutcome.FAILED, error=ErrorInfo.of(error))
+            verdict = Verdict(ReplyOutcome.FAILED, error=told(step, command, error))
             return self._reply(command, verdict, step.retry_of(command.operation).delay_seconds(command.attempt, error))
         return self._reply(command, verdict)
 
