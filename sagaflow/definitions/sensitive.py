@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Annotated, Any, Final
+from types import UnionType
+from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 import msgspec
 from msgspec import inspect
@@ -41,24 +42,66 @@ def sensitive_paths(declared: Any) -> frozenset[Path]:
         >>> sorted(sensitive_paths(dict[str, tuple[int, Annotated[str, Sensitive]]]))
         [('*', '1')]
     """
-    paths, recurring = set[Path](), set[Path]()
-    _walk(inspect.type_info(declared), (), frozenset(), paths, recurring)
-    return frozenset(paths | recurring if paths else ())
+    walk = _Walk()
+    walk.through(inspect.type_info(declared), (), frozenset())
+    return frozenset(walk.paths | walk.recurring if walk.paths else ())
 
 
-def _walk(info: Any, path: Path, inside: frozenset[Any], paths: set[Path], recurring: set[Path]) -> None:
-    if isinstance(info, inspect.Metadata):
-        if (info.extra or {}).get("sagaflow.sensitive"):
-            paths.add(path)
+class _Walk:
+    """A walk through a type and the types in it."""
+
+    def __init__(self) -> None:
+        self.paths: set[Path] = set()
+        self.recurring: set[Path] = set()
+
+    def through(self, info: Any, path: Path, inside: frozenset[Any]) -> None:
+        """A type as msgspec sees it. `inside` are the classes around it."""
+        if isinstance(info, inspect.Metadata):
+            if _is_mark(info):
+                self.paths.add(path)
+            else:
+                self.through(info.type, path, inside)
+            return
+        declared = getattr(info, "cls", None)
+        if declared is not None and declared in inside:
+            self.recurring.add(path)
+            return
+        inside |= {declared}
+        if isinstance(info, inspect.CustomType):
+            for names, hint in _fields_of_model(info.cls):
+                self.through_hint(hint, (*path, *names), inside)
         else:
-            _walk(info.type, path, inside, paths, recurring)
-        return
-    declared = getattr(info, "cls", None)
-    if declared is not None and declared in inside:
-        recurring.add(path)
-        return
-    for name, part in _parts_of(info):
-        _walk(part, (*path, *name), inside | {declared}, paths, recurring)
+            for name, part in _parts_of(info):
+                self.through(part, (*path, *name), inside)
+
+    def through_hint(self, hint: Any, path: Path, inside: frozenset[Any]) -> None:
+        """A type as pydantic sees it, which knows unions that msgspec does not."""
+        origin, arguments = get_origin(hint), get_args(hint)
+        if origin is Annotated:
+            if any(_is_mark(mark) for mark in arguments[1:]):
+                self.paths.add(path)
+            else:
+                self.through_hint(arguments[0], path, inside)
+            return
+        if origin in (Union, UnionType):
+            for case in arguments:
+                self.through_hint(case, path, inside)
+            return
+        try:
+            info = inspect.type_info(hint)
+        except TypeError:  # it cannot be looked into any closer: if anything in it is sensitive, all of it is
+            within = _Walk()
+            for part in arguments:
+                within.through_hint(part, path, inside)
+            self.paths.update({path} if within.paths else ())
+            self.recurring.update({path} if within.recurring else ())
+        else:
+            self.through(info, path, inside)
+
+
+def _is_mark(meta: Any) -> bool:
+    extra = meta.extra if isinstance(meta, msgspec.Meta | inspect.Metadata) else None
+    return bool((extra or {}).get("sagaflow.sensitive"))
 
 
 def _parts_of(info: Any) -> Iterator[tuple[Path, Any]]:
@@ -79,11 +122,22 @@ def _parts_of(info: Any) -> Iterator[tuple[Path, Any]]:
             yield from (((str(number),), field.type) for number, field in enumerate(info.fields, first))
         case inspect.StructType() | inspect.DataclassType() | inspect.TypedDictType():
             yield from (((field.encode_name,), field.type) for field in info.fields)
-        case inspect.CustomType() if hasattr(info.cls, "model_fields"):
-            for name, field in info.cls.model_fields.items():
-                marks = [mark for mark in field.metadata if mark is Sensitive]
-                annotation = Annotated[field.annotation, marks[0]] if marks else field.annotation
-                yield (field.serialization_alias or field.alias or name,), inspect.type_info(annotation)
+
+
+def _fields_of_model(declared: Any) -> Iterator[tuple[Path, Any]]:
+    """The fields of a pydantic model, under each of the names that they may have in JSON. Others have none here."""
+    fields: Mapping[str, Any] = getattr(declared, "model_fields", {})
+    for name, field in fields.items():
+        hint = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+        if getattr(declared, "__pydantic_root_model__", False):
+            yield (), hint
+            continue
+        read_as = getattr(field.validation_alias, "choices", [field.validation_alias])
+        for alias in (name, field.alias, field.serialization_alias, *read_as):
+            if isinstance(alias, str):
+                yield (alias,), hint
+            elif hasattr(alias, "path"):
+                yield tuple(map(str, alias.path)), hint
 
 
 def secrets_of(value: Any, paths: Collection[Path]) -> frozenset[str]:
@@ -121,18 +175,27 @@ def _texts(value: Any) -> Iterator[str]:
         case list():
             for part in value:
                 yield from _texts(part)
+        case str() | int() | float():
+            yield str(value)
+        case bytes() | bytearray():
+            yield repr(bytes(value))[2:-1]
+            yield value.decode(errors="replace")
         case _:
             yield str(value)
+            yield repr(value)
 
 
 def without(text: str, secrets: Iterable[str]) -> str:
     """The text with a mask in place of each secret, also where it is written as Python or JSON would quote it.
 
+    In all but a few errors none of them is there: that is seen first, since there may be many.
+
     Example:
         >>> without("card 4111 was declined", ["4111"])
         'card *** was declined'
     """
-    forms = {form for secret in secrets for line in (secret, *secret.splitlines()) for form in _forms(line)}
+    lines = (line for secret in secrets for line in (secret, *secret.splitlines()))
+    forms = {form for line in lines for form in _forms(line) if form in text}
     if not forms:
         return text
     longest_first = sorted(forms, key=lambda form: (-len(form), form))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
-from typing import Annotated, Any
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 import pydantic
@@ -12,7 +14,8 @@ import pytest
 from sagaflow import Sensitive
 from sagaflow.definitions.messages import ErrorInfo
 from sagaflow.definitions.payloads import PayloadType, encode
-from sagaflow.definitions.sensitive import without
+from sagaflow.definitions.sensitive import sensitive_paths, without
+from sagaflow.errors import PayloadError
 
 Secret = Annotated[str, Sensitive]
 
@@ -41,6 +44,40 @@ class Model(pydantic.BaseModel):
     other: Secret | None = None
 
 
+class Cash(pydantic.BaseModel):
+    cents: int
+
+
+class Invoice(pydantic.BaseModel):
+    paid_by: Model | Cash
+    others: list[Model | Cash] = []
+    sent_to: dict[str, Secret] = {}
+
+
+class Notes(pydantic.RootModel[list[Secret]]):
+    pass
+
+
+class Renamed(pydantic.BaseModel):
+    """Read under one name, written under another, and read out of the depth."""
+
+    token: Secret = pydantic.Field(validation_alias="tokenIn", serialization_alias="tokenOut")
+    other: Secret = pydantic.Field(default="", validation_alias=pydantic.AliasPath("deep", 0))
+    third: Secret = pydantic.Field(default="", validation_alias=pydantic.AliasChoices("one", "another"))
+
+
+class Contact(TypedDict):
+    name: Secret
+    nick: NotRequired[Secret]
+
+
+class Coded(msgspec.Struct):
+    born: Annotated[date, Sensitive]
+    at: Annotated[datetime, Sensitive]
+    key: Annotated[bytes, Sensitive]
+    kind: Annotated[Literal["black", "white"], Sensitive]
+
+
 SENSITIVE: list[tuple[Any, Any, set[str]]] = [
     (Secret, "hush", {"hush"}),
     (Card, Card("hush"), {"hush"}),
@@ -57,12 +94,66 @@ SENSITIVE: list[tuple[Any, Any, set[str]]] = [
     ),
     (Model, Model(open="open", theToken="hush", other="psst"), {"hush", "psst"}),
     (dict[str, str], {"a": "open"}, set()),
+    (Contact, {"name": "Ann", "nick": "An"}, {"Ann", "An"}),
+    (
+        Invoice,
+        Invoice(
+            paid_by=Model(open="open", theToken="hush"),
+            others=[Cash(cents=1), Model(open="open", theToken="psst", other="shh")],
+            sent_to={"home": "Street 1"},
+        ),
+        {"hush", "psst", "shh", "Street 1", "open", "1"},  # a list of cases is sensitive as a whole
+    ),
+    (Notes, Notes(["hush", "psst"]), {"hush", "psst"}),
 ]
 
 
 @pytest.mark.parametrize(("declared", "value", "secrets"), SENSITIVE, ids=lambda what: str(what)[:40])
 def test_what_is_marked_is_found_wherever_it_stands(declared: Any, value: Any, secrets: set[str]) -> None:
     assert PayloadType(declared).secrets(encode(value)) == secrets
+
+
+@pytest.mark.parametrize("written", ["tokenIn", "tokenOut", "token"])
+def test_a_model_may_have_other_names_where_it_comes_from(written: str) -> None:
+    assert PayloadType(Renamed).secrets(encode({written: "hush", "deep": ["psst"], "another": "shh"})) == {
+        "hush",
+        "psst",
+        "shh",
+    }
+
+
+@pytest.mark.parametrize("told", [str, repr])
+def test_what_python_writes_otherwise_than_json_is_hidden_in_both_ways(told: Any) -> None:
+    coded = Coded(date(1970, 12, 24), datetime(2026, 1, 2, 3, 4, tzinfo=UTC), b"\x00opensesame", "black")
+    secrets = PayloadType(Coded).secrets(encode(coded))
+    text = " ".join([told(coded.born), told(coded.at), told(coded.key), coded.kind, encode(coded).decode()])
+    hidden = without(text, secrets)
+    for part in ("1970", "2026", "sesame", "AG9wZW5z", "black"):
+        assert part in text
+        assert part not in hidden
+
+
+def test_a_payload_that_does_not_fit_is_not_quoted() -> None:
+    with pytest.raises(PayloadError, match=r"Invalid enum value '\*\*\*'") as caught:
+        PayloadType(Coded).decode(
+            b'{"born": "1970-12-24", "at": "2026-01-02T03:04:00Z", "key": "AA==", "kind": "hushhush"}'
+        )
+    assert "hushhush" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_what_cannot_be_looked_into_is_sensitive_as_a_whole() -> None:
+    assert sensitive_paths(Invoice) == {
+        ("paid_by", "theToken"),
+        ("paid_by", "token"),
+        ("paid_by", "other"),
+        ("others",),
+        ("sent_to", "*"),
+    }
+
+
+def test_many_secrets_are_looked_for_in_no_time() -> None:
+    secrets = [f"secret number {number}" for number in range(100_000)]
+    assert without("secret number 7777x", secrets) == "***x"
 
 
 def test_a_payload_that_is_not_quite_of_its_type_keeps_its_secrets() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 import pytest
@@ -12,13 +12,25 @@ import pytest
 from sagaflow import Coordinator, Participant, Replies, Retry, Saga, Sensitive, StepRejected, serve
 from sagaflow.adapters.inprocess import InProcessTransport
 from sagaflow.adapters.sqlite import SqliteStore, SqliteTransactions
+from sagaflow.core.plan import Operation
+from sagaflow.definitions.ids import new_id
+from sagaflow.definitions.messages import Command
+from sagaflow.definitions.payloads import encode
+from sagaflow.runners.allowance import Allowance
+from sagaflow.runners.barrier import Barrier, Order
 
 CANARY = "4111-canary-1111"
+GIVEN = "receipt-canary-17"
 
 
 class Pay(msgspec.Struct):
     how: str
     card: Annotated[str, Sensitive]
+
+
+class Receipt(msgspec.Struct):
+    number: Annotated[str, Sensitive]
+    kind: Literal["paper"] = "paper"
 
 
 def fail(pay: Pay) -> None:
@@ -34,7 +46,7 @@ def fail(pay: Pay) -> None:
 shop = Saga("shop", Pay)
 
 
-@shop.step("bank.hold", compensation_attempts=1)
+@shop.step("bank.hold", reply=Receipt, compensation_attempts=1)
 def hold(pay: Pay, replies: Replies) -> Pay:
     """Is undone, or cannot be."""
     return pay
@@ -42,7 +54,9 @@ def hold(pay: Pay, replies: Replies) -> Pay:
 
 @shop.step("bank.take", attempts=1)
 def take(pay: Pay, replies: Replies) -> Pay:
-    """Never works."""
+    """Never works, or cannot even be asked for."""
+    if pay.how == "no command":
+        raise ValueError(f"{pay} after {replies[hold]}")
     return pay
 
 
@@ -51,11 +65,12 @@ def bank_of() -> Participant[Any]:
     bank: Participant[Any] = Participant("bank")
 
     @bank.step("hold")
-    async def hold_now(pay: Pay) -> None: ...
+    async def hold_now(pay: Pay) -> Receipt:
+        return Receipt(GIVEN)
 
     @hold_now.compensation(retry=Retry())
-    async def release(pay: Pay) -> None:
-        fail(msgspec.structs.replace(pay, how="failed"))
+    async def release(pay: Pay, receipt: Receipt) -> None:
+        raise ValueError(f"{receipt} is unknown, as is {pay.card}")
 
     @bank.step("take", no_compensation="it never works")
     async def take_now(pay: Pay) -> None:
@@ -64,7 +79,7 @@ def bank_of() -> Participant[Any]:
     return bank
 
 
-@pytest.mark.parametrize("how", ["refused", "failed"])
+@pytest.mark.parametrize("how", ["refused", "failed", "no command"])
 async def test_a_sensitive_value_is_in_no_error(how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     transport = InProcessTransport()
@@ -79,8 +94,44 @@ async def test_a_sensitive_value_is_in_no_error(how: str, tmp_path: Path, caplog
         journal = await store.journal(run.saga_id)
         report = await sagas.report(run.saga_id)
     errors = [entry.error for entry in journal if entry.error is not None]
-    assert len(errors) >= 2
+    assert len(errors) == (1 if how == "no command" else 2)
     assert all("***" in error.message for error in errors)
     assert any("***" in error.traceback for error in errors)
     for told in (outcome, errors, report, caplog.text):
         assert CANARY not in repr(told)
+        assert GIVEN not in repr(told)
+
+
+class Odd(msgspec.Struct):
+    """What a handler returns that is not what it declares."""
+
+    number: str
+    kind: str
+
+
+async def test_a_result_that_does_not_fit_is_not_quoted(tmp_path: Path) -> None:
+    odd: Participant[Any] = Participant("odd")
+
+    @odd.step("give", no_compensation="it never works")
+    async def give(pay: Pay) -> Receipt:
+        return cast(Receipt, Odd(GIVEN, GIVEN))
+
+    command = Command(
+        saga_id=new_id(),
+        saga="shop",
+        step="odd.give",
+        handler="give",
+        operation=Operation.ACTION,
+        round=1,
+        attempt=1,
+        token="",
+        reply_to="shop",
+        budget_seconds=10,
+        traceparent="",
+        payload=msgspec.Raw(encode(Pay("", CANARY))),
+    )
+    async with SqliteTransactions(tmp_path / "odd") as transactions:
+        verdict = await Barrier(transactions).carry_out(Order(odd.steps["give"], command, Allowance.of(command)))
+    assert verdict.error is not None
+    assert verdict.error.message.endswith("Invalid enum value '***' - at `$.kind`")
+    assert GIVEN not in repr(verdict)
