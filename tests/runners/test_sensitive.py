@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
 import pytest
 
-from sagaflow import Coordinator, Participant, Replies, Retry, Saga, Sensitive, StepRejected, serve
+from sagaflow import Coordinator, Participant, Replies, Retry, Saga, Sensitive, StepContext, StepRejected, serve
 from sagaflow.adapters.inprocess import InProcessTransport
 from sagaflow.adapters.sqlite import SqliteStore, SqliteTransactions
 from sagaflow.core.plan import Operation
@@ -17,7 +19,7 @@ from sagaflow.definitions.ids import new_id
 from sagaflow.definitions.messages import Command
 from sagaflow.definitions.payloads import encode
 from sagaflow.runners.allowance import Allowance
-from sagaflow.runners.barrier import Barrier, Order
+from sagaflow.runners.barrier import Barrier, Order, told
 
 CANARY = "4111-canary-1111"
 GIVEN = "receipt-canary-17"
@@ -97,9 +99,12 @@ async def test_a_sensitive_value_is_in_no_error(how: str, tmp_path: Path, caplog
     assert len(errors) == (1 if how == "no command" else 2)
     assert all("***" in error.message for error in errors)
     assert any("***" in error.traceback for error in errors)
-    for told in (outcome, errors, report, caplog.text):
-        assert CANARY not in repr(told)
-        assert GIVEN not in repr(told)
+    for shown in (outcome, errors, report, caplog.text):
+        assert CANARY not in repr(shown)
+        assert GIVEN not in repr(shown)
+
+
+# What a handler can do that no saga above does.
 
 
 class Odd(msgspec.Struct):
@@ -109,18 +114,54 @@ class Odd(msgspec.Struct):
     kind: str
 
 
-async def test_a_result_that_does_not_fit_is_not_quoted(tmp_path: Path) -> None:
-    odd: Participant[Any] = Participant("odd")
+class Unsendable:
+    """... that has no form in JSON, and says so."""
 
-    @odd.step("give", no_compensation="it never works")
-    async def give(pay: Pay) -> Receipt:
-        return cast(Receipt, Odd(GIVEN, GIVEN))
+    def __init__(self, why: str) -> None:
+        self.why = why
 
+    def model_dump(self, **options: object) -> object:
+        raise ValueError(self.why)
+
+
+odd: Participant[Any] = Participant("odd")
+
+
+@odd.step("give", no_compensation="it never works")
+async def give(pay: Pay) -> Receipt:
+    return cast(Receipt, Odd(GIVEN, GIVEN) if pay.how == "odd" else Receipt(GIVEN))
+
+
+@odd.external_step("call")
+async def call(pay: Pay) -> Receipt:
+    return cast(Receipt, Unsendable(f"no receipt for {pay.card}"))
+
+
+@call.compensation
+async def take_back(pay: Pay, receipt: Receipt | None) -> None: ...
+
+
+@odd.step("write", no_compensation="it never works")
+async def write(pay: Pay, ctx: StepContext[Any]) -> None:
+    raise StepRejected(f"no account of {pay.card}")
+
+
+class Deferred(SqliteTransactions):
+    """A database that finds out at the end what is wrong, and quotes it."""
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Any]:
+        async with super().begin() as transaction:
+            yield transaction
+            raise RuntimeError(f"Key (receipt)=({GIVEN}) exists, Key (card)=({CANARY}) exists")
+
+
+def order_for(handler: str, how: str = "") -> Order:
     command = Command(
         saga_id=new_id(),
         saga="shop",
-        step="odd.give",
-        handler="give",
+        step=f"odd.{handler}",
+        handler=handler,
         operation=Operation.ACTION,
         round=1,
         attempt=1,
@@ -128,10 +169,31 @@ async def test_a_result_that_does_not_fit_is_not_quoted(tmp_path: Path) -> None:
         reply_to="shop",
         budget_seconds=10,
         traceparent="",
-        payload=msgspec.Raw(encode(Pay("", CANARY))),
+        payload=msgspec.Raw(encode(Pay(how, CANARY))),
     )
+    return Order(odd.steps[handler], command, Allowance.of(command))
+
+
+@pytest.mark.parametrize(
+    ("handler", "how", "why"),
+    [
+        ("give", "odd", "Invalid enum value '***' - at `$.kind`"),
+        ("call", "", "no receipt for ***"),
+        ("write", "", "no account of ***"),
+    ],
+)
+async def test_the_verdict_of_the_barrier_quotes_nothing(tmp_path: Path, handler: str, how: str, why: str) -> None:
     async with SqliteTransactions(tmp_path / "odd") as transactions:
-        verdict = await Barrier(transactions).carry_out(Order(odd.steps["give"], command, Allowance.of(command)))
+        verdict = await Barrier(transactions).carry_out(order_for(handler, how))
     assert verdict.error is not None
-    assert verdict.error.message.endswith("Invalid enum value '***' - at `$.kind`")
+    assert verdict.error.message.endswith(why)
+    assert CANARY not in repr(verdict)
     assert GIVEN not in repr(verdict)
+
+
+async def test_what_a_database_quotes_when_it_commits_is_hidden(tmp_path: Path) -> None:
+    order = order_for("give")
+    async with Deferred(tmp_path / "odd") as transactions:
+        with pytest.raises(RuntimeError, match="canary") as caught:
+            await Barrier(transactions).carry_out(order)
+    assert told(order, caught.value).message == "Key (receipt)=(***) exists, Key (card)=(***) exists"
