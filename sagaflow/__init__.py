@@ -48,7 +48,7 @@ from sagaflow.runners.repairs import RepairFilter as RepairFilter
 from sagaflow.runners.repairs import RepairOutcome as RepairOutcome
 from sagaflow.runners.repairs import RetryStep as RetryStep
 from sagaflow.runners.repairs import SkipStep as SkipStep
-from sagaflow.runners.reports import SagaReport as SagaReport
+from sagaflow.runners.reporting.reports import SagaReport as SagaReport
 from sagaflow.runners.signals import until_stopped as until_stopped
 from sagaflow.runners.worker import Worker as Worker
 from sagaflow.runners.worker import serve as serve

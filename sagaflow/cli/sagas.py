@@ -21,7 +21,7 @@ from sagaflow.definitions.messages import ErrorInfo, printable
 from sagaflow.definitions.records import JournalEntry, SagaFilter, SagaRecord
 from sagaflow.errors import DefinitionError
 from sagaflow.runners.overviews import OperationOverview, Overview, Wait, look_at, overview_of, waits_of
-from sagaflow.runners.reporting import StuckGroup, failing, stuck_groups
+from sagaflow.runners.reporting.failing import StuckGroup, failing, stuck_groups
 
 STATUS_STYLES: Final[Mapping[SagaStatus, str]] = {
     SagaStatus.RUNNING: "cyan",

@@ -18,8 +18,8 @@ from sagaflow.cli.sagas import STATUS_STYLES
 from sagaflow.core.plan import Operation
 from sagaflow.core.state import SagaStatus
 from sagaflow.definitions.messages import printable
-from sagaflow.runners.reporting import operation_words
-from sagaflow.runners.reports import Alike, AttemptReport, Failure, SagaReport
+from sagaflow.runners.reporting.reports import Alike, AttemptReport, Failure, SagaReport
+from sagaflow.runners.reporting.words import operation_words
 
 Typed = Callable[[Sequence[str]], str]
 """The words of a command, without the program, as they are typed."""

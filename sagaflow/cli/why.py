@@ -15,7 +15,7 @@ from sagaflow.cli.telling import as_markdown, as_plain, as_terminal
 from sagaflow.definitions.ports import SagaStore
 from sagaflow.definitions.records import SagaFilter
 from sagaflow.errors import SagaNotFound
-from sagaflow.runners.reporting import report_on
+from sagaflow.runners.reporting.making import report_on
 
 NAMESAKES_MAX: Final = 5
 """Of so many sagas with one key the ids are told."""

@@ -40,8 +40,8 @@ from sagaflow.runners.operator import Operator
 from sagaflow.runners.outbox import Outbox
 from sagaflow.runners.readiness import Readiness, UndoReady
 from sagaflow.runners.receipts import Receipt
-from sagaflow.runners.reporting import report_on
-from sagaflow.runners.reports import SagaReport
+from sagaflow.runners.reporting.making import report_on
+from sagaflow.runners.reporting.reports import SagaReport
 from sagaflow.runners.requests import Requests, Standing
 from sagaflow.runners.roll_call import RollCall
 from sagaflow.runners.telling import Guarded, Tales

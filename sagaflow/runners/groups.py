@@ -17,11 +17,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from sagaflow.definitions.cancellation import is_being_cancelled
 from sagaflow.definitions.ports import BarrierKey
 from sagaflow.runners.barrier import GROUP_SECONDS_MAX, Barrier, Order, Verdict
 from sagaflow.runners.batches import Batcher
 from sagaflow.runners.receipts import Receipt
-from sagaflow.runners.tasks import is_being_cancelled
 
 log = logging.getLogger("sagaflow.worker")
 

@@ -43,8 +43,8 @@ from sagaflow.runners.repairs import (
     the_one,
     why_not,
 )
-from sagaflow.runners.reporting import report_on
-from sagaflow.runners.reports import SagaReport
+from sagaflow.runners.reporting.making import report_on
+from sagaflow.runners.reporting.reports import SagaReport
 from sagaflow.runners.turns import Turn
 
 Tell = Callable[[UUID, SagaStatus, Sequence[Watcher]], None]

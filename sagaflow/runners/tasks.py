@@ -10,12 +10,6 @@ from typing import Any
 log = logging.getLogger("sagaflow.runners")
 
 
-def is_being_cancelled() -> bool:
-    """Whether the current task was asked to end, rather than something that it waits for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
 class Tasks:
     """Keeps tasks alive, logs those that fail, and waits for them in the end."""
 

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 from sagaflow.core.plan import Operation, is_name
 from sagaflow.definitions.announcements import announcement_of
+from sagaflow.definitions.cancellation import is_being_cancelled
 from sagaflow.definitions.crash_points import crash_point
 from sagaflow.definitions.messages import Command, ErrorInfo, Inquiry, Reply, ReplyOutcome, write
 from sagaflow.definitions.observing import NOBODY, Answered, Observer
@@ -26,7 +27,7 @@ from sagaflow.runners.groups import Groups
 from sagaflow.runners.intake import Intake
 from sagaflow.runners.outbox import Outbox
 from sagaflow.runners.receipts import Receipt
-from sagaflow.runners.tasks import Tasks, is_being_cancelled
+from sagaflow.runners.tasks import Tasks
 from sagaflow.runners.telling import Guarded
 
 log = logging.getLogger("sagaflow.worker")

@@ -13,7 +13,7 @@ import pytest
 from sagaflow import DefinitionError, SagaStatus
 from sagaflow.cli.sagas import began_before
 from sagaflow.definitions import ids
-from sagaflow.runners import reporting
+from sagaflow.runners.reporting import failing
 from tests.cli.conftest import Sagaflow, Trips, travel_to
 
 
@@ -51,7 +51,7 @@ def test_the_age_of_a_saga_is_in_its_id() -> None:
 def test_what_is_stuck_is_grouped_and_each_group_has_the_commands_for_its_next_move(
     sagaflow: Sagaflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reporting, "PAGE", 2)  # so that there is more than one page
+    monkeypatch.setattr(failing, "PAGE", 2)  # so that there is more than one page
     path = tmp_path / "trips.sqlite"
     cities = {f"Atlantis {number}": SagaStatus.STUCK for number in range(3)} | {"Paris": SagaStatus.COMPLETED}
     asyncio.run(travel_to(path, cities))

@@ -13,8 +13,8 @@ from sagaflow.core.plan import Operation, Plan
 from sagaflow.core.state import initial
 from sagaflow.definitions.messages import ErrorInfo
 from sagaflow.definitions.records import JournalEntry, SagaRecord
-from sagaflow.runners.reporting import make_report
-from sagaflow.runners.reports import Alike, SagaReport
+from sagaflow.runners.reporting.making import make_report
+from sagaflow.runners.reporting.reports import Alike, SagaReport
 from sagaflow.runners.turns import Turn
 
 SAGA_ID = UUID("01981f00-0000-7000-8000-000000000001")

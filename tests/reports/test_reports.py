@@ -26,9 +26,9 @@ from sagaflow.core.events import (
 from sagaflow.core.machine import advance
 from sagaflow.core.plan import OnStuck, Plan
 from sagaflow.definitions.messages import ErrorInfo
-from sagaflow.runners.fingerprints import fingerprint, normalised
 from sagaflow.runners.repairs import Abandon, Cancel, GiveReply, OpenOperation, Repair, RetryStep, SkipStep, event_of
-from sagaflow.runners.reports import Again, Alike, AttemptOutcome, Move, SagaReport
+from sagaflow.runners.reporting.fingerprints import fingerprint, normalised
+from sagaflow.runners.reporting.reports import Again, Alike, AttemptOutcome, Move, SagaReport
 from tests.core.histories import histories
 from tests.core.plans import pivot, plan_of, retriable, step
 from tests.reports.playing import ACTION, BANK_DOWN, TRACE, UNDO, Play, verbs

@@ -11,7 +11,7 @@ from rich.console import Console
 from sagaflow import SagaStatus
 from sagaflow.cli.telling import as_markdown, as_plain, as_terminal, sections
 from sagaflow.definitions.messages import ErrorInfo
-from sagaflow.runners.reports import Alike, SagaReport
+from sagaflow.runners.reporting.reports import Alike, SagaReport
 from tests.core.plans import pivot, plan_of, step
 from tests.reports.playing import SAGA_ID, TRACE, UNDO, Play
 

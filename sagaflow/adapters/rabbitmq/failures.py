@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 from aiormq.exceptions import ConnectionInternalError
 
+from sagaflow.definitions.cancellation import is_being_cancelled
 from sagaflow.definitions.messages import printable
 from sagaflow.errors import Unavailable
 
@@ -26,11 +27,11 @@ def unavailable(what: str) -> Iterator[None]:
         yield
     except asyncio.CancelledError as error:
         # When a peer falls silent, the driver raises this to all who wait, although nobody cancelled them.
-        if _is_cancelled():
+        if is_being_cancelled():
             raise
         raise Unavailable(f"{what}: {reason(error)}") from error
     except (TimeoutError, *CONNECTION_EXCEPTIONS) as error:
-        if _is_cancelled():
+        if is_being_cancelled():
             raise asyncio.CancelledError from error
         if isinstance(error, TimeoutError):
             raise Unavailable(f"{what}: RabbitMQ did not answer in time") from error
@@ -45,8 +46,3 @@ def reason(error: BaseException) -> str:
         return "INTERNAL_ERROR: something failed within RabbitMQ; its own log says what"
     text = str(error) or type(error).__name__
     return printable(" ".join(text.split()))[:REASON_LENGTH_MAX]
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

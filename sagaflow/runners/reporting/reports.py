@@ -1,4 +1,4 @@
-"""What a report of a saga says: public, typed, plain values. `reporting` makes them."""
+"""What a report of a saga says: public, typed, plain values."""
 
 from __future__ import annotations
 

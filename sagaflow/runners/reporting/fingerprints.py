@@ -8,6 +8,8 @@ import re
 from typing import Final
 
 from sagaflow.core.plan import Operation
+from sagaflow.definitions.messages import ErrorInfo
+from sagaflow.runners.reporting.reports import NO_ANSWER
 
 FINGERPRINT_LENGTH: Final = 12
 
@@ -36,3 +38,9 @@ def fingerprint(saga: str, step: str, operation: Operation, error_type: str, mes
     """The same text (12 hexadecimal digits) for failures that a person would take for one."""
     text = "\n".join((saga, step, operation, error_type, normalised(message)))
     return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_LENGTH]
+
+
+def fingerprint_of(saga: str, step: str, operation: Operation, error: ErrorInfo | None) -> str:
+    """The fingerprint of what went wrong last with an operation; without an error, nobody answered."""
+    kind, message = (NO_ANSWER, "") if error is None else (error.type, error.message)
+    return fingerprint(saga, step, operation, kind, message)
