@@ -443,7 +443,7 @@ async def test_without_declare_nothing_is_made(rabbitmq: Server, broker_namespac
         for attempt in (modest.publish(letters(COMMANDS, ["x"])), Inbox.at(modest, COMMANDS)):
             with pytest.raises(Unavailable) as caught:
                 await attempt
-            assert_one_line(caught.value, operator.name(COMMANDS), "declare=False")
+            assert_one_line(caught.value, operator.dead(COMMANDS), "declare=False")
         assert not await operator.exists(operator.name(COMMANDS))
 
 
