@@ -40,7 +40,7 @@ async def test_otherwise_it_is_unavailable(error: Exception) -> None:
 
 
 async def test_a_missing_right_is_told_with_what_grants_it() -> None:
-    denied = ChannelAccessRefused(403, "ACCESS_REFUSED - access to queue 'q' in vhost '/' refused for user 'ann'")
+    denied = ChannelAccessRefused("ACCESS_REFUSED - access to queue 'q' in vhost '/' refused for user 'ann'")
     grant = "^looking: .*refused for user 'ann'; run: rabbitmqctl set_permissions -p "
     with pytest.raises(NotPermitted, match=grant), unavailable("looking"):
         raise denied
