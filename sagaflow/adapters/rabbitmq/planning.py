@@ -21,7 +21,7 @@ from sagaflow.adapters.rabbitmq.connection import Connection, connect
 from sagaflow.adapters.rabbitmq.failures import reason, unavailable
 from sagaflow.adapters.rabbitmq.topology import Binding, Declaration, Exchange, Queue, Topology, make
 from sagaflow.definitions.ports import Address, QueueKind, addresses_of_coordinator, addresses_of_participant
-from sagaflow.errors import Unavailable
+from sagaflow.errors import NotPermitted
 
 HEARTBEAT_SECONDS: Final = 10
 
@@ -216,7 +216,8 @@ async def apply(url: str, plan: BrokerPlan, *, replace: bool = False) -> Sequenc
     An exchange never is: others are bound to it.
 
     Raises:
-        Unavailable: the broker cannot be reached, or this user may not make them.
+        Unavailable: the broker cannot be reached.
+        NotPermitted: this user may not make them.
     """
     connection = await connect(Broker.at(url), "setup", HEARTBEAT_SECONDS)
     try:
@@ -230,10 +231,8 @@ async def apply(url: str, plan: BrokerPlan, *, replace: bool = False) -> Sequenc
                     await channel.queue_delete(one.declaration.name)
                 for declaration in plan.declarations:
                     await make(channel, declaration)
-    except Unavailable as error:
-        if not isinstance(error.__cause__, ChannelAccessRefused):
-            raise
-        raise Unavailable(f"{error}; let a user apply it that may: the last of `sagaflow broker plan`") from error
+    except NotPermitted as error:
+        raise NotPermitted(f"{error}; or let a user apply it that may, as `sagaflow broker plan` says") from error
     else:
         return found
     finally:
