@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from sagaflow.cli.loading import load_sagas
 from sagaflow.cli.options import NAMESPACE, Broker, Database, Namespace
 from sagaflow.cli.servers import opened_store, transport_to
 from sagaflow.definitions.saga import Saga
-from sagaflow.errors import DefinitionError
 from sagaflow.runners.coordinator import Coordinator
 from sagaflow.runners.readiness import UndoReady
 from sagaflow.runners.signals import told_to_stop
@@ -63,39 +60,6 @@ async def coordinator(
             which = await told
         log.info("%s: stopping", which.name)
     log.info("stopped")
-
-
-def load_sagas(place: str) -> Sequence[Saga[Any]]:
-    """The sagas that MODULE:NAME means.
-
-    Raises:
-        DefinitionError: there is no such module, no such name in it, or it is no saga.
-    """
-    module_name, colon, name = place.partition(":")
-    if not (colon and module_name and name):
-        raise DefinitionError(f"{place!r} does not name sagas; write MODULE:NAME, such as shop.checkout:checkout")
-    module = _module(module_name)
-    if not hasattr(module, name):
-        raise DefinitionError(f"there is no {name!r} in {module_name}; name a Saga there, or a sequence of them")
-    found = getattr(module, name)
-    sagas = [found] if isinstance(found, Saga) else found
-    if not isinstance(sagas, Sequence) or not sagas or not all(isinstance(saga, Saga) for saga in sagas):
-        raise DefinitionError(f"{place} is a {type(found).__name__}; name a Saga, or a sequence of them")
-    return sagas
-
-
-def _module(name: str) -> Any:
-    here = str(Path.cwd())
-    if here not in sys.path:  # a script finds what lies beside it, not what lies where it was called
-        sys.path.insert(0, here)
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # the module is there; what it imports is not
-        raise DefinitionError(
-            f"there is no module {error.name!r} here; run this where it can be imported, or set PYTHONPATH"
-        ) from error
 
 
 def _service_name(sagas: Sequence[Saga[Any]], name: str | None) -> str:
