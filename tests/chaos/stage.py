@@ -17,17 +17,17 @@ from sagaflow import SagaClient
 from sagaflow.adapters.postgres import Line, connect, upgrade
 from sagaflow.adapters.rabbitmq import RabbitTransport
 from tests.chaos.crew import Crew
+from tests.chaos.customers import Customers
 from tests.chaos.history import History, read_history
-from tests.chaos.scripts import Moods
-from tests.chaos.shop.__main__ import COORDINATOR
+from tests.chaos.notebook import Notebook
+from tests.chaos.scripts import moods_of
+from tests.chaos.shop.__main__ import CLIENTS, COORDINATOR, COORDINATOR_NAME
 from tests.chaos.shop.gateway import Gateway
 from tests.chaos.shop.services import SCHEMA, SERVICES
+from tests.chaos.shop.till import SCHEMA as TILL_SCHEMA
 from tests.servers.databases import create_database, drop_database
 
 LOOK_SECONDS: Final = 0.2
-
-COORDINATOR_NAME: Final = "order"
-"""That of its only saga."""
 
 OPEN: Final = """
 SELECT saga.id::text || ' ' || saga.status || ' ' || agenda.due_at::text || ' ' || saga.state::text
@@ -55,12 +55,16 @@ class Stage:
         *,
         postgres: Mapping[str, str],
         rabbitmq: str,
+        seed: int,
         through: Callable[[str], str] = lambda url: url,
         tidy: bool = True,
     ) -> None:
         self.crew = Crew(directory)
         self.namespace = f"chaos{secrets.token_hex(3)}"
         self.gateway = directory / "gateway.sqlite"
+        self.notebook = Notebook(directory / "notebook.sqlite")
+        self._seed = seed
+        self._directory = directory
         self.databases: dict[str, str] = {}
         self._postgres = postgres
         self._rabbitmq = rabbitmq
@@ -71,6 +75,7 @@ class Stage:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             Gateway(self.gateway).open_books()
+            self.notebook.open()
             for role, server in self._postgres.items():
                 url = self.databases[role] = await asyncio.to_thread(create_database, server)
                 if self._tidy:
@@ -119,10 +124,16 @@ class Stage:
         finally:
             await connection.close()
 
-    async def history(self, *, moods: Mapping[str, Moods], promised: Mapping[str, str]) -> History:
-        """What the databases hold."""
-        services = [self.databases[name] for name in SERVICES]
-        return await read_history(self.databases[COORDINATOR], services, self.gateway, moods=moods, promised=promised)
+    async def history(self, customers: Customers) -> History:
+        """What the databases hold, and what customers and clients were told."""
+        return await read_history(
+            self.databases[COORDINATOR],
+            [self.databases[name] for name in SERVICES],
+            self.gateway,
+            notes=[*customers.notes, *self.notebook.read()],
+            moods=lambda key: customers.moods.get(key, moods_of(self._seed, key)),
+            promised=customers.promised,
+        )
 
     async def put_aside(self) -> list[str]:
         """Why messages were put aside, anywhere."""
@@ -150,10 +161,12 @@ class Stage:
 
     def _environment(self, role: str) -> dict[str, str]:
         return {
-            "CHAOS_DATABASE": self._through(self.databases[role]),
+            "CHAOS_DATABASE": self._through(self.databases[COORDINATOR if role in CLIENTS else role]),
             "CHAOS_BROKER": self._through(self._rabbitmq),
             "CHAOS_NAMESPACE": self.namespace,
             "CHAOS_GATEWAY": str(self.gateway),
+            "CHAOS_NOTEBOOK": str(self._directory / "notebook.sqlite"),
+            "CHAOS_SEED": str(self._seed),
             "PYTHONUNBUFFERED": "1",
         }
 
@@ -162,6 +175,7 @@ async def _make_tables(role: str, url: str) -> None:
     async with connect(url) as connection:
         if role == COORDINATOR:
             await upgrade(connection, Line.COORDINATOR)
+            await connection.execute(TILL_SCHEMA)
         else:
             await upgrade(connection, Line.PARTICIPANT)
             await connection.execute(SCHEMA)

@@ -29,10 +29,9 @@ import asyncpg
 
 from tests.chaos.customers import Customers
 from tests.chaos.frames import PLACES, Place, Side
-from tests.chaos.history import find_faults
-from tests.chaos.load import LOOK_SECONDS, PATIENCE_SECONDS, Load
+from tests.chaos.load import LOOK_SECONDS, PATIENCE_SECONDS, Load, judge
 from tests.chaos.servers import Servers
-from tests.chaos.shop.__main__ import COORDINATOR
+from tests.chaos.shop.__main__ import CLIENT, COORDINATOR, TILL
 from tests.chaos.shop.services import SERVICES
 from tests.chaos.stage import Stage
 from tests.chaos.wire import Line, Wire
@@ -41,7 +40,7 @@ from tests.servers.process import PrivateServer
 CUSTOMERS: Final = 12
 ORDERS: Final = 20
 """So many orders have to end in each act."""
-PROCESSES: Final = {COORDINATOR: 2} | dict.fromkeys(SERVICES, 1)
+PROCESSES: Final = {COORDINATOR: 2, TILL: 1, CLIENT: 1} | dict.fromkeys(SERVICES, 1)
 SIDES: Final[tuple[Side, ...]] = ("client", "server")
 DISK_BYTES: Final = 256 * 2**20
 DISK_IS_FULL: Final = "No space left on device"
@@ -175,7 +174,14 @@ async def run(name: str, directory: Path, seed: int) -> list[str]:
             return by_port[url.rpartition("@")[2].partition("/")[0].rpartition(":")[2]].through(url)
 
         stage = await stack.enter_async_context(
-            Stage(directory, postgres=servers.postgres, rabbitmq=servers.broker.url, through=through, tidy=False)
+            Stage(
+                directory,
+                postgres=servers.postgres,
+                rabbitmq=servers.broker.url,
+                seed=seed,
+                through=through,
+                tidy=False,
+            )
         )
         for role, count in PROCESSES.items():
             stage.add(role, count)
@@ -189,13 +195,7 @@ async def run(name: str, directory: Path, seed: int) -> list[str]:
                 for line in wire.lines:
                     line.cut()  # some may still be about to end
             await load.goes_on("after")
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                await customers.close()
-        await stage.until_quiet(PATIENCE_SECONDS)
-        await stage.crew.stop()
-        history = await stage.history(moods=customers.moods, promised=customers.promised)
-        print(f"{len(history.sagas)} sagas: {dict(history.statuses)}; {len(history.effects)} effects")
-        return [*find_faults(history), *stage.crew.surprises]
+            return await judge(stage, customers)
 
 
 def main() -> int:
