@@ -144,7 +144,7 @@ class Coordinator:
     ) -> None:
         if ask_seconds <= 0:
             raise DefinitionError(f"ask_seconds is {ask_seconds}; it must be more than 0")
-        self.name = _name_of(sagas, name)
+        self.name = coordinator_name(sagas, name)
         self._process = ids.new_id()
         self._store = store
         self._transport = transport
@@ -465,7 +465,12 @@ class Coordinator:
         return request.saga_id, await operator.cancel(request.saga_id, reason=request.reason)
 
 
-def _name_of(sagas: Sequence[Saga[Any]], name: str | None) -> str:
+def coordinator_name(sagas: Sequence[Saga[Any]], name: str | None) -> str:
+    """The name that coordinators of these sagas bear: the one that is given, or that of the only saga.
+
+    Raises:
+        DefinitionError: several sagas and no name, or one that cannot be.
+    """
     if name is None:
         names = {saga.name for saga in sagas}
         if len(names) != 1:

@@ -114,4 +114,4 @@ class Consumer:
             queue = await self._topology.look_at(self._link.connection, self._queue)
         except Unavailable:  # nobody knows; if the connection is lost, the stream will end by itself
             return False
-        return queue.consumers == 0 or queue.waiting > 0
+        return queue is None or queue.consumers == 0 or queue.waiting > 0
