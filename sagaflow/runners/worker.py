@@ -20,7 +20,7 @@ from sagaflow.definitions.ports import Address, Letter, QueueKind, Transactions,
 from sagaflow.definitions.surroundings import current
 from sagaflow.errors import DefinitionError
 from sagaflow.runners.allowance import Allowance, Stale
-from sagaflow.runners.barrier import AnyStep, Barrier, Order, Verdict
+from sagaflow.runners.barrier import AnyStep, Barrier, Order, Verdict, told
 from sagaflow.runners.batches import until_available
 from sagaflow.runners.dead import DIED, DeadLetters
 from sagaflow.runners.groups import Groups
@@ -220,27 +220,26 @@ class Worker:
         if step is None or not _can(step, command.operation):
             logs.ATTEMPT_UNSERVED.write(command, participant=self._participant.name, handler=command.handler)
             return self._reply(command, Verdict(ReplyOutcome.UNSERVED), UNSERVED_RETRY_SECONDS)
+        order = Order(step, command, allowance)
         try:
             crash_point("worker.before_transaction")
-            verdict = await until_available(
-                "the participant's database", partial(self._carry_out, step, command, allowance)
-            )
+            verdict = await until_available("the participant's database", partial(self._carry_out, order))
         except Stale as error:
             logs.ATTEMPT_STALE.write(command, participant=self._participant.name)
             return self._reply(command, Verdict(ReplyOutcome.FAILED, error=ErrorInfo.of(error)), 0.0)
         except Exception as error:  # noqa: BLE001  # handlers may raise anything; it is all told to the coordinator
             logs.ATTEMPT_FAILED.write(command, error=error, participant=self._participant.name)
-            verdict = Verdict(ReplyOutcome.FAILED, error=ErrorInfo.of(error))
+            verdict = Verdict(ReplyOutcome.FAILED, error=told(order, error))
             return self._reply(command, verdict, step.retry_of(command.operation).delay_seconds(command.attempt, error))
         return self._reply(command, verdict)
 
-    async def _carry_out(self, step: AnyStep, command: Command, allowance: Allowance) -> Verdict:
+    async def _carry_out(self, order: Order) -> Verdict:
         try:
-            async with asyncio.timeout(allowance.whole_seconds()) as whole:
-                return await self._barrier.carry_out(step, command, allowance)
+            async with asyncio.timeout(order.allowance.whole_seconds()) as whole:
+                return await self._barrier.carry_out(order)
         except TimeoutError:
             if whole.expired():  # not the handler: what it waited for was the database
-                allowance.check()
+                order.allowance.check()
             raise
         except asyncio.CancelledError as error:
             if is_being_cancelled():
