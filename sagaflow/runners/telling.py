@@ -20,6 +20,8 @@ from sagaflow.runners.batches import Batcher
 
 R = TypeVar("R")
 
+FAILURES_KNOWN_MAX: Final = 100
+
 TALES_WAITING_MAX: Final = 5_000
 """How many sagas may wait for their journals to be read; the traces of others are left out."""
 
@@ -31,6 +33,8 @@ class Guarded:
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
+        self._failures: set[str] = set()
+        """Where it has failed. It is asked for every batch, and each place is worth one line."""
 
     @property
     def is_anybody(self) -> bool:
@@ -90,7 +94,10 @@ class Guarded:
         try:
             return tell()
         except Exception as error:  # noqa: BLE001  # what observes must not harm what is observed
-            logs.OBSERVER_FAILED.write(error=error)
+            where = logs.reason(error)
+            logs.OBSERVER_FAILED.write(error=error, quietly=where in self._failures)
+            if len(self._failures) < FAILURES_KNOWN_MAX:
+                self._failures.add(where)
             return otherwise
 
     def _watched(self, begin: Callable[[], AbstractContextManager[object]]) -> AbstractContextManager[object]:
