@@ -229,6 +229,16 @@ class Address(msgspec.Struct, frozen=True, gc=False):
         return f"{self.kind}.{self.name}"
 
 
+def addresses_of_participant(name: str) -> Sequence[Address]:
+    """The addresses that the processes of a participant read."""
+    return [Address(kind, name) for kind in (QueueKind.COMMANDS, QueueKind.COMPENSATIONS, QueueKind.INQUIRIES)]
+
+
+def addresses_of_coordinator(name: str) -> Sequence[Address]:
+    """The addresses that the processes of a coordinator name share; each has one more of its own, for answers."""
+    return [Address(kind, name) for kind in (QueueKind.REPLIES, QueueKind.REQUESTS)]
+
+
 class Letter(msgspec.Struct, frozen=True, gc=False):
     """A message on its way: one JSON object, not an array.
 
