@@ -23,6 +23,7 @@ from sagaflow.definitions.saga import Saga as Saga
 from sagaflow.definitions.saga import SagaStep as SagaStep
 from sagaflow.errors import ConflictError as ConflictError
 from sagaflow.errors import DefinitionError as DefinitionError
+from sagaflow.errors import NotPermitted as NotPermitted
 from sagaflow.errors import NotPossible as NotPossible
 from sagaflow.errors import PayloadError as PayloadError
 from sagaflow.errors import PlanError as PlanError

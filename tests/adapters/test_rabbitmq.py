@@ -20,7 +20,7 @@ from sagaflow.adapters.rabbitmq.consuming import Consumer
 from sagaflow.adapters.rabbitmq.stream import RabbitDelivery
 from sagaflow.adapters.rabbitmq.topology import ANSWERS_EXPIRE_SECONDS, DEAD_DELIVERY_LIMIT, DELIVERY_LIMIT
 from sagaflow.definitions.ports import Address, Letter, QueueKind, Transport
-from sagaflow.errors import Unavailable
+from sagaflow.errors import NotPermitted, Unavailable
 from sagaflow.testing.transport_contract import ANSWERS, COMMANDS, REPLIES, Inbox, letters, numbered, until
 from tests.adapters.proxy import (
     BASIC_ACK,
@@ -197,7 +197,16 @@ async def test_the_password_is_wrong(rabbitmq: Server) -> None:
 async def test_the_virtual_host_does_not_exist(rabbitmq: Server) -> None:
     with pytest.raises(Unavailable) as caught:
         await enter(RabbitTransport(urlsplit(rabbitmq.url)._replace(path="/nowhere").geturl()))
-    assert_one_line(caught.value, "virtual host 'nowhere'")
+    assert_one_line(caught.value, "virtual host 'nowhere'", "run: rabbitmqctl set_permissions -p nowhere")
+    assert isinstance(caught.value, NotPermitted)
+
+
+async def test_what_the_broker_does_not_permit_is_told_as_such(rabbitmq: Server) -> None:
+    """Nobody may make what begins with "amq."."""
+    with pytest.raises(NotPermitted) as caught:
+        async with RabbitTransport(rabbitmq.url, namespace="amq.ours") as transport:
+            await transport.publish(letters(COMMANDS, ["one"]))
+    assert_one_line(caught.value, "ACCESS_REFUSED", "amq.ours")
 
 
 @pytest.mark.parametrize(

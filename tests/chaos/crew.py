@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
-from tests.chaos.shop.__main__ import NO_SERVER
+from tests.chaos.shop.__main__ import NO_SERVER, SERVES
 
 REPOSITORY: Final = Path(__file__).parents[2]
 LOOK_SECONDS: Final = 0.05
@@ -40,25 +40,40 @@ class Member:
         """The points at which processes here have killed themselves."""
         self.process: subprocess.Popen[bytes] | None = None
         self.frozen = False
+        self.dismissed = False
+        """Whether it is to stay away when it has ended."""
+        self.lives = 0
+        """How many processes have been started here."""
         self.again_at = 0.0
         self._environment = environment
+        self._begins_at = 0
 
     def start(self) -> None:
         """Start a process here."""
+        self.lives += 1
         self.armed, self.arm_next = self.arm_next, None
         arming = {} if self.armed is None else {ARM: self.armed}
+        identity = {"CHAOS_MEMBER": self.name, "CHAOS_LIFE": str(self.lives)}
         with self.log.open("ab") as log:
             log.write(f"--- {self.name} starts, armed with {self.armed}\n".encode())
             log.flush()
+            self._begins_at = log.tell()
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.chaos.shop", self.role],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=REPOSITORY,
-                env=_plain_environment() | dict(self._environment) | arming,
+                env=_plain_environment() | dict(self._environment) | identity | arming,
                 start_new_session=True,  # Ctrl-C is for who runs this
             )
+
+    @property
+    def serves(self) -> bool:
+        """Whether the process that was started here last has begun to serve, and heeds signals."""
+        with self.log.open("rb") as log:
+            log.seek(self._begins_at)
+            return any(line.endswith(f": {SERVES}\n".encode()) for line in log)
 
     def signal(self, which: signal.Signals) -> None:
         """Send it a signal, if it runs."""
@@ -137,9 +152,15 @@ class Crew:
     async def stop(self) -> None:
         """Tell all of them to stop, in good order; who does not is a surprise."""
         await self._let_be()
-        for member in self.members.values():
+        await self.dismiss()
+
+    async def dismiss(self, *roles: str) -> None:
+        """Tell those of these roles to stop, in good order, and start nobody in their places."""
+        members = [self.members[name] for name in self.names(*roles) if not self.members[name].dismissed]
+        for member in members:
+            member.dismissed = True
             member.signal(signal.SIGTERM)
-        for member in self.members.values():
+        for member in members:
             if member.process is None:
                 continue
             try:
@@ -147,7 +168,8 @@ class Crew:
             except subprocess.TimeoutExpired:
                 self.surprises.append(f"{member.name} was told to stop, and did not; see {member.log}")
             else:
-                if code not in (0, NO_SERVER):
+                is_too_soon = code == -signal.SIGTERM and not member.serves
+                if code not in (0, NO_SERVER) and not is_too_soon:
                     self.surprises.append(f"{member.name} was told to stop, and ended with {code}; see {member.log}")
 
     async def _let_be(self) -> None:
@@ -161,7 +183,8 @@ class Crew:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             for member in self.members.values():
-                self._look_at(member)
+                if not member.dismissed:
+                    self._look_at(member)
 
     def _look_at(self, member: Member) -> None:
         assert member.process is not None

@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from sagaflow.adapters.postgres.failures import DRIVER_ERRORS, READ_ONLY, explain
+from sagaflow.adapters.postgres.failures import DRIVER_ERRORS, READ_ONLY, Mend, explain
 from sagaflow.adapters.postgres.pool import COMMAND_SECONDS
 from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
 from sagaflow.definitions.records import PurgePage, PutAside
@@ -28,9 +28,10 @@ BEFORE_ALL: Final = UUID(int=0)
 
 
 class Database:
-    """Lends the connections of a pool. `mend` says what to do if the tables are not as they should be."""
+    """Lends the connections of a pool. `mend` says what to do if the tables are not as they should be, or may not
+    be used."""
 
-    def __init__(self, pool: asyncpg.Pool, mend: str) -> None:
+    def __init__(self, pool: asyncpg.Pool, mend: Mend) -> None:
         self.pool = pool
         self.mend = mend
 
@@ -125,12 +126,13 @@ class Database:
 
 
 @asynccontextmanager
-async def explaining(mend: str, connection: AnyConnection | None = None) -> AsyncIterator[None]:
+async def explaining(mend: Mend, connection: AnyConnection | None = None) -> AsyncIterator[None]:
     """Around calls of the driver: what goes wrong is raised as an error of sagaflow, if it is the fault of
     the server or of its tables.
 
     Raises:
         Unavailable: the server or the connection is gone, or could not do it now.
+        NotPermitted: the role may not do it; `mend` says what to grant.
         SchemaError: the tables are not as they should be; `mend` says what to do.
     """
     try:
