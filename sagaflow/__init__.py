@@ -21,6 +21,7 @@ from sagaflow.definitions.retry import Retry as Retry
 from sagaflow.definitions.saga import Replies as Replies
 from sagaflow.definitions.saga import Saga as Saga
 from sagaflow.definitions.saga import SagaStep as SagaStep
+from sagaflow.definitions.sensitive import Sensitive as Sensitive
 from sagaflow.errors import ConflictError as ConflictError
 from sagaflow.errors import DefinitionError as DefinitionError
 from sagaflow.errors import NotPermitted as NotPermitted

@@ -89,7 +89,7 @@ class SagaStore(Protocol):
 
     async def take_over(self, coordinator: str) -> int:
         """Put the open sagas of processes whose lease has lapsed on the agenda, to be re-sent now; forget
-        those processes. Returns how many sagas."""
+        those processes whose lease lapsed `LAPSED_KEPT_SECONDS` ago. Returns how many sagas."""
         ...
 
     async def open_sagas(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:
@@ -266,6 +266,16 @@ class Address(msgspec.Struct, frozen=True, gc=False):
 
     def __str__(self) -> str:
         return f"{self.kind}.{self.name}"
+
+
+def addresses_of_participant(name: str) -> Sequence[Address]:
+    """The addresses that the processes of a participant read."""
+    return [Address(kind, name) for kind in (QueueKind.COMMANDS, QueueKind.COMPENSATIONS, QueueKind.INQUIRIES)]
+
+
+def addresses_of_coordinator(name: str) -> Sequence[Address]:
+    """The addresses that the processes of a coordinator name share; each has one more of its own, for answers."""
+    return [Address(kind, name) for kind in (QueueKind.REPLIES, QueueKind.REQUESTS)]
 
 
 class Letter(msgspec.Struct, frozen=True, gc=False):

@@ -446,13 +446,13 @@ async def test_without_declare_nothing_is_made(rabbitmq: Server, broker_namespac
     async with RabbitTransport(rabbitmq.url, namespace=broker_namespace, declare=False) as modest:
         with pytest.raises(Unavailable) as caught:
             await modest.publish(letters(COMMANDS, ["x"]))
-        assert_one_line(caught.value, f"no exchange '{broker_namespace}'")
+        assert_one_line(caught.value, f"the exchange {broker_namespace} does not exist", "sagaflow broker apply")
         async with RabbitTransport(rabbitmq.url, namespace=broker_namespace) as generous:
             await generous.publish(letters(REPLIES, ["x"]))
         for attempt in (modest.publish(letters(COMMANDS, ["x"])), Inbox.at(modest, COMMANDS)):
             with pytest.raises(Unavailable) as caught:
                 await attempt
-            assert_one_line(caught.value, operator.name(COMMANDS), "declare=False")
+            assert_one_line(caught.value, operator.dead(COMMANDS), "declare=False")
         assert not await operator.exists(operator.name(COMMANDS))
 
 
@@ -465,6 +465,20 @@ async def test_without_declare_everything_works_on_what_is_there(rabbitmq: Serve
         inbox = await Inbox.at(modest, COMMANDS)
         await modest.publish(letters(COMMANDS, ["from the other"]))
         await inbox.until_it_has(["from one", "from the other"])
+
+
+async def test_without_declare_a_process_makes_its_own_answers_queue_all_the_same(
+    rabbitmq: Server, broker_namespace: str, operator: Operator
+) -> None:
+    """It has a name that nobody knows beforehand."""
+    async with (
+        RabbitTransport(rabbitmq.url, namespace=broker_namespace) as generous,
+        RabbitTransport(rabbitmq.url, namespace=broker_namespace, declare=False) as modest,
+    ):
+        await generous.publish(letters(COMMANDS, ["x"]))
+        inbox = await Inbox.at(modest, ANSWERS)
+        await generous.publish(letters(ANSWERS, ["y"]))
+        await inbox.until_it_has(["y"])
 
 
 @pytest.mark.parametrize("namespace", ["", "with space", "x" * 65, "Ä"])

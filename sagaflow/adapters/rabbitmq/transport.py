@@ -34,8 +34,9 @@ class RabbitTransport:
         namespace: the first part of the names of all exchanges and queues.
         heartbeat_seconds: a peer that is silent for three times as long, and a little, is given up.
         publish_timeout_seconds: how long the broker may take to confirm a message.
-        declare: make exchanges and queues as they are needed. Without it they must be there, and the user of
-            the URL needs no permission to configure any.
+        declare: make exchanges and queues as they are needed. Without it they must be there (`sagaflow broker
+            apply` makes them), and the user of the URL may configure nothing but the answers queue of its own
+            process, if it is a coordinator's or a client's.
         check_seconds: how often a subscription asks the broker whether all is well. After two doubtful answers, or six
             times without any delivery, it begins to consume anew.
 
