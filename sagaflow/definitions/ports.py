@@ -85,7 +85,7 @@ class SagaStore(Protocol):
 
     async def take_over(self, coordinator: str) -> int:
         """Put the open sagas of processes whose lease has lapsed on the agenda, to be re-sent now; forget
-        those processes. Returns how many sagas."""
+        those processes whose lease lapsed `LAPSED_KEPT_SECONDS` ago. Returns how many sagas."""
         ...
 
     async def open_sagas(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:
