@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from sagaflow.adapters.postgres.failures import DRIVER_ERRORS, READ_ONLY, Mend, explain
+from sagaflow.adapters.postgres.failures import DRIVER_ERRORS, NO_SESSION, READ_ONLY, Mend, explain
 from sagaflow.adapters.postgres.pool import COMMAND_SECONDS
 from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
 from sagaflow.definitions.records import PurgePage, PutAside
@@ -80,13 +80,14 @@ class Database:
 
     @asynccontextmanager
     async def explaining(self, connection: AnyConnection | None = None) -> AsyncIterator[None]:
-        """Around calls of the driver. A server that has become read-only is left: connections are made anew."""
+        """Around calls of the driver. A server that has become read-only, or does not keep a session together, is
+        left: connections are made anew."""
         try:
             async with explaining(self.mend, connection):
                 yield
         except Exception as error:
             cause = error.__cause__
-            if isinstance(cause, asyncpg.PostgresError) and cause.sqlstate == READ_ONLY:
+            if isinstance(cause, asyncpg.PostgresError) and cause.sqlstate in (READ_ONLY, *NO_SESSION):
                 await self.pool.expire_connections()
             raise
 
@@ -117,6 +118,7 @@ async def explaining(mend: Mend, connection: AnyConnection | None = None) -> Asy
 
     Raises:
         Unavailable: the server or the connection is gone, or could not do it now.
+        UnsupportedPooling: what a statement has left behind is not there for the next.
         NotPermitted: the role may not do it; `mend` says what to grant.
         SchemaError: the tables are not as they should be; `mend` says what to do.
     """
