@@ -12,6 +12,8 @@ from sagaflow.core.plan import Plan as Plan
 from sagaflow.core.plan import StepKind as StepKind
 from sagaflow.core.state import Cause as Cause
 from sagaflow.core.state import SagaStatus as SagaStatus
+from sagaflow.definitions.health import Health as Health
+from sagaflow.definitions.health import Trouble as Trouble
 from sagaflow.definitions.participant import ExternalStep as ExternalStep
 from sagaflow.definitions.participant import Participant as Participant
 from sagaflow.definitions.participant import ParticipantStep as ParticipantStep

@@ -17,6 +17,7 @@ import msgspec
 
 from sagaflow.core.plan import Operation, Plan
 from sagaflow.core.state import SagaStatus
+from sagaflow.definitions.health import Trouble
 from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.records import (
     Attempt,
@@ -84,7 +85,7 @@ class SagaStore(Protocol):
 
     async def take_over(self, coordinator: str) -> int:
         """Put the open sagas of processes whose lease has lapsed on the agenda, to be re-sent now; forget
-        those processes. Returns how many sagas."""
+        those processes whose lease lapsed `LAPSED_KEPT_SECONDS` ago. Returns how many sagas."""
         ...
 
     async def open_sagas(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:
@@ -304,6 +305,11 @@ class Transport(Protocol):
     @property
     def durable(self) -> bool:
         """Whether published messages outlive this process."""
+        ...
+
+    def troubles(self) -> Sequence[Trouble]:
+        """What keeps it from carrying messages now, as far as it knows without asking anybody: a connection that is
+        lost, a queue that is not consumed. Nothing, unless it is entered."""
         ...
 
     async def publish(self, letters: Sequence[Letter]) -> None:

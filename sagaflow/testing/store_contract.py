@@ -41,7 +41,7 @@ from sagaflow.core.machine import advance
 from sagaflow.core.plan import Operation, Plan, PlannedStep, StepKind
 from sagaflow.core.state import ENDED, SagaState, SagaStatus, initial
 from sagaflow.definitions import ids
-from sagaflow.definitions.limits import PAYLOAD_BYTES_MAX, PUT_ASIDE_BYTES_MAX
+from sagaflow.definitions.limits import LAPSED_KEPT_SECONDS, PAYLOAD_BYTES_MAX, PUT_ASIDE_BYTES_MAX
 from sagaflow.definitions.messages import AnnouncedStep, Announcement, ErrorInfo
 from sagaflow.definitions.ports import SagaStore
 from sagaflow.definitions.records import (
@@ -664,6 +664,20 @@ class StoreContract:
         await store.keep_lease(COORDINATOR, PROCESS, 0.0)
         assert await store.take_over(COORDINATOR) == 0, "it came back, and the saga is nobody's by now"
         assert await claimed(store) == [record.saga_id]
+
+    async def test_who_comes_back_too_late_and_dies_is_taken_over_again(self, store: SagaStore) -> None:
+        """It stood still for longer than its lease, commits without knowing so, and dies before it renews it."""
+        await store.keep_lease(COORDINATOR, PROCESS, 0.0)
+        assert await store.take_over(COORDINATOR) == 0
+        record = await started(store)
+        assert await store.take_over(COORDINATOR) == 1
+        assert await claimed(store) == [record.saga_id]
+
+    async def test_who_is_dead_for_long_is_forgotten(self, store: SagaStore) -> None:
+        await store.keep_lease(COORDINATOR, PROCESS, -LAPSED_KEPT_SECONDS)
+        assert await store.take_over(COORDINATOR) == 0
+        await started(store)
+        assert await store.take_over(COORDINATOR) == 0
 
     async def test_those_who_take_over_at_the_same_time_take_each_saga_once(self, store: SagaStore) -> None:
         for _ in range(RACES):

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Self
 
 from sagaflow import Coordinator
+from sagaflow.definitions.health import Trouble
 from sagaflow.definitions.ports import (
     Address,
     DeadDelivery,
@@ -36,6 +37,9 @@ class Passing:
     @property
     def durable(self) -> bool:
         return self._transport.durable
+
+    def troubles(self) -> Sequence[Trouble]:
+        return self._transport.troubles()
 
     async def publish(self, letters: Sequence[Letter]) -> None:
         await self._transport.publish(letters)

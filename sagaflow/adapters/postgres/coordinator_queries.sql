@@ -326,8 +326,9 @@ WITH page AS MATERIALIZED (
 SELECT id FROM page ORDER BY id;
 
 -- name: forget_lapsed
--- Forget processes, unless they have come back to life.
-DELETE FROM sagaflow.process WHERE coordinator = $1 AND id = ANY($2::uuid[]) AND lease_until <= clock_timestamp();
+-- Forget those of these processes whose lease lapsed so many seconds ago.
+DELETE FROM sagaflow.process
+WHERE coordinator = $1 AND id = ANY($2::uuid[]) AND lease_until <= clock_timestamp() - make_interval(secs => $3);
 
 -- name: open_sagas
 -- How many sagas are open; none, unless this is the first of the processes that live.

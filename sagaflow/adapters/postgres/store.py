@@ -20,6 +20,7 @@ from sagaflow.adapters.postgres.pool import keep_as_it_is, open_pool
 from sagaflow.core.plan import Plan
 from sagaflow.core.state import ENDED, SETTLED, SagaStatus
 from sagaflow.definitions.crash_points import crash_point
+from sagaflow.definitions.limits import LAPSED_KEPT_SECONDS
 from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.named_queries import load
 from sagaflow.definitions.records import (
@@ -159,12 +160,12 @@ class PostgresStore:
 
     async def take_over(self, coordinator: str) -> int:
         """Put the open sagas of processes whose lease has lapsed on the agenda, to be re-sent now; forget those
-        processes. Returns how many sagas."""
+        whose lease lapsed long ago. Returns how many sagas."""
         lapsed = [row["id"] for row in await self._fetch("lapsed", coordinator)]
         if not lapsed:
             return 0
         sagas = await self._orphan(coordinator, lapsed)
-        await self._fetch("forget_lapsed", coordinator, lapsed)
+        await self._fetch("forget_lapsed", coordinator, lapsed, LAPSED_KEPT_SECONDS)
         return sagas
 
     async def open_sagas(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:

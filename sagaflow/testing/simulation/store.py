@@ -6,17 +6,17 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from sagaflow.core.events import CommandDeferred, Unserved
 from sagaflow.core.plan import Plan
 from sagaflow.core.state import SETTLED, OpStatus, SagaStatus
-from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
+from sagaflow.definitions.limits import LAPSED_KEPT_SECONDS, PUT_ASIDE_BYTES_MAX
 from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.records import (
     NO_PROCESS,
@@ -46,8 +46,7 @@ Clock = Callable[[], datetime]
 Records = list[SagaRecord]
 
 
-@dataclass(frozen=True, slots=True)
-class Agenda:
+class Agenda(Struct, frozen=True):
     """When a saga is to be looked at; see the schema of the real stores."""
 
     coordinator: str
@@ -190,7 +189,7 @@ class SimulatedStore:
         ]
         claimed = [saga_id for _, saga_id in sorted(due)[:limit]]
         for saga_id in claimed:
-            agenda[saga_id] = replace(agenda[saga_id], due_at=now + timedelta(seconds=hold_seconds))
+            agenda[saga_id] = structs.replace(agenda[saga_id], due_at=now + timedelta(seconds=hold_seconds))
         return [Due(saga_id, agenda[saga_id].resend) for saga_id in claimed]
 
     async def keep_lease(self, coordinator: str, process: UUID, seconds: float) -> None:
@@ -209,14 +208,17 @@ class SimulatedStore:
             tx.dropped.append((coordinator, process))
 
     async def take_over(self, coordinator: str) -> int:
-        """Put the open sagas of processes whose lease has lapsed on the agenda; forget those processes."""
+        """Put the open sagas of processes whose lease has lapsed on the agenda; forget those that lapsed long ago."""
         async with self._maintenance() as tx:
             now = tx.now
             lapsed = {
-                process for (of, process), until in self.tables.leases.items() if of == coordinator and until <= now
+                process: until
+                for (of, process), until in self.tables.leases.items()
+                if of == coordinator and until <= now
             }
-            tx.dropped.extend((coordinator, process) for process in lapsed)
-            sagas = await tx.orphan(coordinator, lapsed)
+            long_ago = now - timedelta(seconds=LAPSED_KEPT_SECONDS)
+            tx.dropped.extend((coordinator, process) for process, until in lapsed.items() if until <= long_ago)
+            sagas = await tx.orphan(coordinator, set(lapsed))
         self.witness.taken_over(sagas)
         return sagas
 
@@ -484,10 +486,10 @@ class SimulatedStoreTransaction:
                 continue
             if record.status in SETTLED:
                 watchers += [Watcher(record.saga_id, address) for address in agenda.watchers]
-                agenda = replace(agenda, watchers=())
+                agenda = structs.replace(agenda, watchers=())
             if change.wake_changed:
-                agenda = replace(agenda, wake_at=record.wake_at, due_at=record.wake_at, resend=change.resend)
-            self._agenda[record.saga_id] = None if record.state.ended else replace(agenda, process=process)
+                agenda = structs.replace(agenda, wake_at=record.wake_at, due_at=record.wake_at, resend=change.resend)
+            self._agenda[record.saga_id] = None if record.state.ended else structs.replace(agenda, process=process)
         return watchers
 
     async def resent(self, saga_ids: Sequence[UUID], wake_at: Sequence[datetime | None], process: UUID) -> None:
@@ -497,7 +499,9 @@ class SimulatedStoreTransaction:
             for saga_id, time in zip(saga_ids, wake_at, strict=True):
                 agenda = self._agenda_of(saga_id)
                 if agenda is not None:
-                    self._agenda[saga_id] = replace(agenda, process=process, wake_at=time, due_at=time, resend=False)
+                    self._agenda[saga_id] = structs.replace(
+                        agenda, process=process, wake_at=time, due_at=time, resend=False
+                    )
 
         await self._do(note)
 
@@ -513,7 +517,9 @@ class SimulatedStoreTransaction:
                 if agenda is None or watcher.address in agenda.watchers:
                     continue
                 if self._record(watcher.saga_id).status not in SETTLED:
-                    self._agenda[watcher.saga_id] = replace(agenda, watchers=(*agenda.watchers, watcher.address))
+                    self._agenda[watcher.saga_id] = structs.replace(
+                        agenda, watchers=(*agenda.watchers, watcher.address)
+                    )
             return [self._record(saga_id) for saga_id in ids if self._exists(saga_id)]
 
         return await self._do(note)
@@ -528,7 +534,7 @@ class SimulatedStoreTransaction:
             await self._lock(saga_id)
             agenda = tables.agenda.get(saga_id)  # who had it locked may have changed it
             if agenda is not None and _is_of(agenda, coordinator, processes):
-                self._agenda[saga_id] = replace(
+                self._agenda[saga_id] = structs.replace(
                     agenda, process=NO_PROCESS, wake_at=self._now, due_at=self._now, resend=True
                 )
                 count += 1

