@@ -5,6 +5,8 @@
     coordinator.py   sagaflow coordinator MODULE:NAME
     db.py            sagaflow db upgrade | status | sql
     purge.py         sagaflow db purge, sagaflow erase SAGA_ID
+    broker.py        sagaflow broker plan | apply | check
+    doctor.py        sagaflow doctor, with examining.py
     why.py           sagaflow why SAGA, with telling.py
     sagas.py         sagaflow list | stuck
     show.py          sagaflow show SAGA, with drawing.py and timeline.py
@@ -14,7 +16,7 @@
     check.py         sagaflow check MODULE:NAME
     graph.py         sagaflow graph MODULE:NAME
     schemas.py       sagaflow schemas
-    options.py       what several commands take; servers.py: what URLs mean
+    options.py       what several commands take; servers.py: what URLs mean; loading.py: what MODULE:NAME means
 
 Whatever goes wrong is said in one line, with the mend, and never with a password.
 """

@@ -26,7 +26,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -88,6 +88,8 @@ class Order:
     step: AnyStep
     command: Command
     allowance: Allowance
+    returned: list[bytes | msgspec.Raw] = field(default_factory=list, compare=False)
+    """What the action has returned, as far as it is known here: an error may repeat a part of it."""
 
     @property
     def key(self) -> BarrierKey:
@@ -108,7 +110,7 @@ class Barrier:
         """How the handler of this order has done lately."""
         return self._paces[order.command.handler, order.command.operation]
 
-    async def carry_out(self, step: AnyStep, command: Command, allowance: Allowance) -> Verdict:
+    async def carry_out(self, order: Order) -> Verdict:
         """Do the operation, or say what was recorded of it.
 
         Raises:
@@ -118,15 +120,15 @@ class Barrier:
         """
         try:
             async with self._transactions.begin() as transaction:
-                (verdict,) = await self._within(transaction, [Order(step, command, allowance)])
+                (verdict,) = await self._within(transaction, [order])
                 return verdict
         except _UnfitResult as error:
-            return Verdict(ReplyOutcome.FAILED, error=ErrorInfo.of(error.__cause__ or error))
+            return Verdict(ReplyOutcome.FAILED, error=told(order, error.__cause__ or error))
         except (StepRejected, PayloadError) as error:
-            refusal = ErrorInfo.of(error)
-        if _may_have_happened_before(step, command):
+            refusal = told(order, error)
+        if _may_have_happened_before(order.step, order.command):
             return Verdict(ReplyOutcome.FAILED, error=refusal)
-        return await self._record_refusal(command, refusal)
+        return await self._record_refusal(order.command, refusal)
 
     async def carry_out_together(self, group: Sequence[Order]) -> Sequence[Verdict]:
         """Do the operations, all actions or all compensations of distinct steps, in one transaction; or say what
@@ -199,7 +201,7 @@ class Barrier:
                 raise
             if is_guarded:
                 await transaction.take_back()
-            verdict = Verdict(ReplyOutcome.REFUSED, error=ErrorInfo.of(error))
+            verdict = Verdict(ReplyOutcome.REFUSED, error=told(order, error))
         except BaseException:
             pace.failed()
             raise
@@ -245,6 +247,14 @@ class Barrier:
         return verdict
 
 
+def told(order: Order, error: BaseException) -> ErrorInfo:
+    """The error as the coordinator is told of it: without what is sensitive in the command and in the result."""
+    secrets = order.step.command_type.secrets(order.command.payload)
+    for returned in order.returned:
+        secrets |= order.step.result_type.secrets(returned)
+    return ErrorInfo.of(error, secrets)
+
+
 async def _act(order: Order, tx: Any) -> Verdict:
     step, command = order.step, order.command
     payload = step.command_type.decode(command.payload)
@@ -255,7 +265,7 @@ async def _act(order: Order, tx: Any) -> Verdict:
             raise RuntimeError(f"{step!r}: {error}") from error
         raise
     try:
-        encoded = _recordable(step, result)
+        encoded = _recordable(order, result)
     except PayloadError as error:
         if step.external:  # likewise; to call again would give the same
             raise _UnfitResult from error
@@ -263,13 +273,14 @@ async def _act(order: Order, tx: Any) -> Verdict:
     return Verdict(ReplyOutcome.SUCCEEDED, msgspec.Raw(encoded), round=command.round)
 
 
-def _recordable(step: AnyStep, result: object) -> bytes:
+def _recordable(order: Order, result: object) -> bytes:
     """The result as it is recorded, once it is seen to be what the undo and the saga are promised."""
     encoded = payloads.encode(result)
+    order.returned.append(encoded)
     try:
-        step.result_type.decode(encoded)
+        order.step.result_type.decode(encoded)
     except PayloadError as error:
-        raise PayloadError(f"{step!r} has returned something else than it declares: {error}") from error
+        raise PayloadError(f"{order.step!r} has returned something else than it declares: {error}") from error
     return encoded
 
 
@@ -298,7 +309,10 @@ def _nothing_to_undo(step: AnyStep, action: Verdict | None) -> bool:
 async def _undo(order: Order, action: Verdict | None, tx: Any) -> Verdict:
     step = order.step
     assert step.undo is not None, "`_nothing_to_undo` comes first"
-    result = None if action is None else step.result_type.decode(action.result)
+    result = None
+    if action is not None:
+        order.returned.append(action.result)
+        result = step.result_type.decode(action.result)
     await _call(step.undo, step.command_type.decode(order.command.payload), result, order, tx)
     return DONE
 

@@ -24,6 +24,10 @@ class Load:
         self._customers = customers
         self._orders = orders
 
+    def tell(self, line: str) -> None:
+        """Show what a process has said, or what was done."""
+        print(f"  {line}", flush=True)
+
     async def goes_on(self, what: str) -> float:
         """Wait until some more orders have ended; returns the seconds that it took.
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 import aio_pika
 import asyncpg
@@ -46,7 +47,8 @@ class Stage:
     """Databases, a namespace and a crew. Leaving it leaves nothing behind but what a broker of others keeps.
 
     `postgres` has the URL of a server for the coordinator and for each service; `through` changes a URL into the one
-    that the processes are given, so that a proxy can stand before the server.
+    that the processes are given, so that a proxy can stand before the server. With `least_rights` processes log in with
+    roles that have the rights of docs/operations.md and no others, on servers that are ours alone.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Stage:
         seed: int,
         through: Callable[[str], str] = lambda url: url,
         tidy: bool = True,
+        least_rights: bool = False,
     ) -> None:
         self.crew = Crew(directory)
         self.namespace = f"chaos{secrets.token_hex(3)}"
@@ -70,6 +73,9 @@ class Stage:
         self._rabbitmq = rabbitmq
         self._through = through
         self._tidy = tidy
+        self._least_rights = least_rights
+        self.logins: dict[str, str] = {}
+        """The roles of the databases that processes log in with, if they are not the servers' own."""
         self._exit = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -81,6 +87,8 @@ class Stage:
                 if self._tidy:
                     stack.push_async_callback(asyncio.to_thread, drop_database, server, url)
                 await _make_tables(role, url)
+                if self._least_rights:
+                    self.logins[role] = await _make_login(role, url, self.namespace)
             await stack.enter_async_context(self.crew)
             self._exit = stack.pop_all()
         return self
@@ -89,8 +97,9 @@ class Stage:
         await self._exit.aclose()
 
     def add(self, role: str, count: int) -> None:
-        """Have so many processes of a role."""
-        for number in range(1, count + 1):
+        """Have so many processes of a role more."""
+        first = len(self.crew.names(role)) + 1
+        for number in range(first, first + count):
             self.crew.add(f"{role}-{number}", role, self._environment(role))
 
     def client(self) -> SagaClient:
@@ -160,8 +169,12 @@ class Stage:
             await connection.close()
 
     def _environment(self, role: str) -> dict[str, str]:
+        home = COORDINATOR if role in CLIENTS else role
+        url = self.databases[home]
+        if home in self.logins:
+            url = _as_user(url, self.logins[home])
         return {
-            "CHAOS_DATABASE": self._through(self.databases[COORDINATOR if role in CLIENTS else role]),
+            "CHAOS_DATABASE": self._through(url),
             "CHAOS_BROKER": self._through(self._rabbitmq),
             "CHAOS_NAMESPACE": self.namespace,
             "CHAOS_GATEWAY": str(self.gateway),
@@ -179,3 +192,27 @@ async def _make_tables(role: str, url: str) -> None:
         else:
             await upgrade(connection, Line.PARTICIPANT)
             await connection.execute(SCHEMA)
+
+
+RIGHTS: Final = """
+GRANT USAGE ON SCHEMA {schema} TO {login};
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {login};
+"""
+"""What docs/operations.md says that a process needs."""
+OWN_RIGHTS: Final = {COORDINATOR: "GRANT USAGE ON SCHEMA till TO {login}; GRANT INSERT ON till.sale TO {login}"}
+"""What the shop needs for tables of its own."""
+OWN_RIGHTS_OF_SERVICES: Final = "GRANT INSERT ON effect TO {login}"
+
+
+async def _make_login(role: str, url: str, namespace: str) -> str:
+    login, schema = f"{namespace}_{role}", "sagaflow" if role == COORDINATOR else "sagaflow_participant"
+    async with connect(url) as connection:
+        await connection.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{login}'")
+        for rights in (RIGHTS, OWN_RIGHTS.get(role, OWN_RIGHTS_OF_SERVICES)):
+            await connection.execute(rights.format(login=login, schema=schema))
+    return login
+
+
+def _as_user(url: str, login: str) -> str:
+    place = urlsplit(url).netloc.rpartition("@")[2]
+    return urlsplit(url)._replace(netloc=f"{login}:{login}@{place}").geturl()
