@@ -12,6 +12,8 @@ from sagaflow.core.plan import Plan as Plan
 from sagaflow.core.plan import StepKind as StepKind
 from sagaflow.core.state import Cause as Cause
 from sagaflow.core.state import SagaStatus as SagaStatus
+from sagaflow.definitions.health import Health as Health
+from sagaflow.definitions.health import Trouble as Trouble
 from sagaflow.definitions.participant import ExternalStep as ExternalStep
 from sagaflow.definitions.participant import Participant as Participant
 from sagaflow.definitions.participant import ParticipantStep as ParticipantStep
@@ -21,8 +23,10 @@ from sagaflow.definitions.retry import Retry as Retry
 from sagaflow.definitions.saga import Replies as Replies
 from sagaflow.definitions.saga import Saga as Saga
 from sagaflow.definitions.saga import SagaStep as SagaStep
+from sagaflow.definitions.sensitive import Sensitive as Sensitive
 from sagaflow.errors import ConflictError as ConflictError
 from sagaflow.errors import DefinitionError as DefinitionError
+from sagaflow.errors import NotPermitted as NotPermitted
 from sagaflow.errors import NotPossible as NotPossible
 from sagaflow.errors import PayloadError as PayloadError
 from sagaflow.errors import PlanError as PlanError

@@ -10,7 +10,8 @@
     ├── SagaNotFound              no saga has this id or key
     ├── NotPossible               the request makes no sense in the state that the saga is in
     ├── Unavailable               a server cannot be reached, or went away
-    │   └── Locked                somebody else holds what is needed, for too long
+    │   ├── Locked                somebody else holds what is needed, for too long
+    │   └── NotPermitted          a right is missing; a person has to grant it, and then it goes on
     ├── SchemaError               the tables of a database are missing, too old or too new
     └── MissingExtra              an optional library is not installed
 
@@ -70,6 +71,14 @@ class Unavailable(SagaflowError):
 
 class Locked(Unavailable):
     """Somebody else holds what is needed, for too long; others are not held up by it."""
+
+
+class NotPermitted(Unavailable):
+    """A database or a broker refuses what is needed, for lack of a right.
+
+    The message names the right. What runs is tried again, so that it goes on when a person has granted it, and nothing
+    has to be started anew.
+    """
 
 
 class SchemaError(SagaflowError):

@@ -5,13 +5,14 @@
     coordinator.py   sagaflow coordinator MODULE:NAME
     db.py            sagaflow db upgrade | status | sql
     purge.py         sagaflow db purge, sagaflow erase SAGA_ID
+    broker.py        sagaflow broker plan | apply | check
     why.py           sagaflow why SAGA, with telling.py
     sagas.py         sagaflow list | stuck | show, with timeline.py
     steering.py      sagaflow retry | reply | skip | cancel | abandon, with many.py
     dead.py          sagaflow dead list | show | replay | drop
     graph.py         sagaflow graph MODULE:NAME
     schemas.py       sagaflow schemas
-    options.py       what several commands take; servers.py: what URLs mean
+    options.py       what several commands take; servers.py: what URLs mean; loading.py: what MODULE:NAME means
 
 Whatever goes wrong is said in one line, with the mend, and never with a password.
 """

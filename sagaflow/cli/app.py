@@ -15,6 +15,7 @@ from typing import Final
 from cyclopts import App, CycloptsError, Group, MissingArgumentError
 from rich.console import Console
 
+from sagaflow.cli.broker import broker_apply, broker_check, broker_plan
 from sagaflow.cli.check import check
 from sagaflow.cli.coordinator import coordinator
 from sagaflow.cli.db import sql, status, upgrade
@@ -66,6 +67,9 @@ STEER: Final = Group.create_ordered("Steer")
 MORE: Final = Group.create_ordered("More")
 
 db = App(name="db", help="Make, upgrade or look at the tables of sagaflow in a database.", group=RUN, sort_key=3)
+broker = App(
+    name="broker", help="Print, make or check the exchanges and queues of sagaflow at a broker.", group=RUN, sort_key=4
+)
 dead = App(name="dead", help="Look at, send again or drop what nobody could deal with.", group=LOOK, sort_key=3)
 
 app.command(demo, group=RUN, sort_key=1)
@@ -75,6 +79,10 @@ db.command(upgrade, sort_key=1)
 db.command(status, sort_key=2)
 db.command(sql, sort_key=3)
 db.command(purge, sort_key=4)
+app.command(broker)
+broker.command(broker_plan, name="plan", sort_key=1)
+broker.command(broker_apply, name="apply", sort_key=2)
+broker.command(broker_check, name="check", sort_key=3)
 app.command(why, group=LOOK, sort_key=0)
 app.command(list_sagas, name="list", group=LOOK, sort_key=1)
 app.command(stuck, group=LOOK, sort_key=1)

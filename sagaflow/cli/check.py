@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 from rich.text import Text
 
-from sagaflow.cli.coordinator import load_sagas
+from sagaflow.cli.loading import load_sagas
 from sagaflow.cli.options import Database, Json, console, new_table, print_json
 from sagaflow.cli.servers import opened_store
 from sagaflow.definitions.messages import printable

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-import logging
-import sys
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import AsyncExitStack, ExitStack
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from sagaflow.adapters.health_endpoint import health_endpoint
+from sagaflow.cli.loading import load_sagas
+from sagaflow.cli.logs import LogLevel, write_log
 from sagaflow.cli.options import NAMESPACE, Broker, Database, Namespace
 from sagaflow.cli.servers import opened_store, transport_to
+from sagaflow.definitions import logs
 from sagaflow.definitions.saga import Saga
-from sagaflow.errors import DefinitionError
 from sagaflow.runners.coordinator import Coordinator
 from sagaflow.runners.readiness import UndoReady
 from sagaflow.runners.signals import told_to_stop
-
-log = logging.getLogger("sagaflow.cli")
 
 
 async def coordinator(
@@ -37,65 +35,44 @@ async def coordinator(
     undo_ready: Annotated[
         UndoReady, Parameter(help="Before which steps it must be known that somebody serves the undos they may need.")
     ] = UndoReady.BEFORE_PIVOT,
+    health_port: Annotated[
+        int | None, Parameter(help="Answer GET /live and /ready here: 200 or 503, with the reasons in JSON.")
+    ] = None,
+    health_host: Annotated[
+        str, Parameter(help="Where to listen for that: 0.0.0.0 if others than this machine ask, as Kubernetes does.")
+    ] = "127.0.0.1",
+    log_level: Annotated[
+        LogLevel, Parameter(help="How much to write to the log, which is standard error.")
+    ] = LogLevel.INFO,
+    log_json: Annotated[bool, Parameter(negative="", help="Write each line of the log as a JSON object.")] = False,
 ) -> None:
     """Run a coordinator until it is told to stop (SIGTERM, Ctrl-C). Run as many as you like.
 
     With OTEL_EXPORTER_OTLP_ENDPOINT set it sends traces and metrics there."""
     from sagaflow.adapters.opentelemetry import observer_from_environment  # which takes a while to load
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    write_log(log_level, as_json=log_json)
     definitions = load_sagas(sagas)
-    async with (
-        opened_store(database, create=True) as store,
-        Coordinator(
-            definitions,
-            store=store,
-            transport=transport_to(broker, namespace),
-            name=name,
-            poll_seconds=poll_seconds,
-            lease_seconds=lease_seconds,
-            undo_ready=undo_ready,
-            observer=observer_from_environment(_service_name(definitions, name)),
-        ) as running,
-    ):
-        with told_to_stop() as told:
-            log.info("coordinator %s runs %s", running.name, ", ".join(saga.name for saga in definitions))
+    with ExitStack() as heeding:
+        told = heeding.enter_context(told_to_stop())  # before it says that it runs: who reads that may stop it at once
+        async with AsyncExitStack() as stack:
+            running = Coordinator(
+                definitions,
+                store=await stack.enter_async_context(opened_store(database, create=True)),
+                transport=transport_to(broker, namespace),
+                name=name,
+                poll_seconds=poll_seconds,
+                lease_seconds=lease_seconds,
+                undo_ready=undo_ready,
+                observer=observer_from_environment(_service_name(definitions, name)),
+            )
+            if health_port is not None:
+                endpoint = health_endpoint(running.health, host=health_host, port=health_port)
+                logs.HEALTH_LISTENING.write(host=health_host, port=await stack.enter_async_context(endpoint))
+            await stack.enter_async_context(running)
             which = await told
-        log.info("%s: stopping", which.name)
-    log.info("stopped")
-
-
-def load_sagas(place: str) -> Sequence[Saga[Any]]:
-    """The sagas that MODULE:NAME means.
-
-    Raises:
-        DefinitionError: there is no such module, no such name in it, or it is no saga.
-    """
-    module_name, colon, name = place.partition(":")
-    if not (colon and module_name and name):
-        raise DefinitionError(f"{place!r} does not name sagas; write MODULE:NAME, such as shop.checkout:checkout")
-    module = _module(module_name)
-    if not hasattr(module, name):
-        raise DefinitionError(f"there is no {name!r} in {module_name}; name a Saga there, or a sequence of them")
-    found = getattr(module, name)
-    sagas = [found] if isinstance(found, Saga) else found
-    if not isinstance(sagas, Sequence) or not sagas or not all(isinstance(saga, Saga) for saga in sagas):
-        raise DefinitionError(f"{place} is a {type(found).__name__}; name a Saga, or a sequence of them")
-    return sagas
-
-
-def _module(name: str) -> Any:
-    here = str(Path.cwd())
-    if here not in sys.path:  # a script finds what lies beside it, not what lies where it was called
-        sys.path.insert(0, here)
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # the module is there; what it imports is not
-        raise DefinitionError(
-            f"there is no module {error.name!r} here; run this where it can be imported, or set PYTHONPATH"
-        ) from error
+            heeding.close()  # a second signal does not wait for the good order
+            logs.PROCESS_STOPPING.write(signal=which.name)
 
 
 def _service_name(sagas: Sequence[Saga[Any]], name: str | None) -> str:

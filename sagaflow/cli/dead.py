@@ -40,6 +40,7 @@ Who = Annotated[Line, Parameter(help="Who put them aside.")]
 Number = Annotated[int | None, Parameter(help="The number of one message, as `dead list` shows it.")]
 Queue = Annotated[str | None, Parameter(help="Without a number: all from this queue, such as commands.payments.")]
 Matching = Annotated[str | None, Parameter(help="Without a number: all whose reason holds this text.")]
+ShowPayload = Annotated[bool, Parameter(negative="", help="Show what is in it too: payloads as they were sent.")]
 Yes = Annotated[bool, Parameter(negative="", help="Do it, instead of showing what would be done.")]
 
 
@@ -72,19 +73,27 @@ async def dead_list(
         print("no message was put aside")
 
 
-async def dead_show(number: int, /, *, database: Database, line: Who = "coordinator", json: Json = False) -> int:
-    """Show one message that was put aside, whole."""
+async def dead_show(
+    number: int,
+    /,
+    *,
+    database: Database,
+    line: Who = "coordinator",
+    payload: ShowPayload = False,
+    json: Json = False,
+) -> int:
+    """Show one message that was put aside, with `--payload` whole."""
     async with _opened(line, database) as aside:
         found = _chosen(await aside.list_put_aside(LOOKED_AT), number, None, None)
     if not found:
         raise NotPossible(f"no message {number} is put aside; `sagaflow dead list` shows those that are")
     (message,) = found
     if json:
-        print_json(_fields(message))
+        print_json(_fields(message, whole=payload))
         return 0
     for name, told in (("from", message.source), ("at", moment(message.at)), ("why", message.reason)):
         print(f"{name:6}{printable(told)}")
-    print(f"\n{_pretty(message.body)}")
+    print(f"\n{_pretty(message.body)}" if payload else f"what  {len(message.body)} bytes; --payload shows them")
     return 0
 
 
@@ -151,7 +160,7 @@ async def dead_drop(
             words = ["dead", "drop", *_words(number, line, queue, matching), "--reason", reason, "--yes"]
             return _preview(messages, {}, words, "dropped", database, json)
         for message in messages:
-            print_json(_fields(message) | {"dropped_for": reason})
+            print_json(_fields(message, whole=True) | {"dropped_for": reason})
         await aside.remove_put_aside(_numbers(messages))
     return 0
 
@@ -237,14 +246,16 @@ def _say(message: PutAside, done: str, why_not: str | None, json: bool) -> None:
         print(f"{message.number}  {done if why_not is None else f'not {done}: {printable(why_not)}'}")
 
 
-def _fields(message: PutAside) -> dict[str, Any]:
-    return {
+def _fields(message: PutAside, *, whole: bool = False) -> dict[str, Any]:
+    """What is told of a message. Nobody knows which parts of its body are sensitive: its type is not at hand here."""
+    fields = {
         "number": message.number,
         "at": message.at,
         "source": message.source,
         "reason": message.reason,
-        "body": message.body.decode(errors="replace"),
+        "bytes": len(message.body),
     }
+    return fields | {"body": message.body.decode(errors="replace")} if whole else fields
 
 
 def _pretty(body: bytes) -> str:
@@ -255,9 +266,9 @@ def _pretty(body: bytes) -> str:
 
 
 def _draw(messages: Sequence[PutAside]) -> None:
-    table = new_table("number", "at", "from", "why", "what")
+    table = new_table("number", "at", "from", "why", "bytes")
     for message in messages:
-        body = message.body.decode(errors="replace")
-        texts = (str(message.number), moment(message.at), message.source, message.reason, body)
+        size = str(len(message.body))
+        texts = (str(message.number), moment(message.at), message.source, message.reason, size)
         table.add_row(*(Text(printable(text)) for text in texts))
     console().print(table)

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
-from sagaflow.cli.coordinator import load_sagas
+from sagaflow.cli.loading import load_sagas
 from sagaflow.core.plan import Plan, PlannedStep, StepKind
 
 Format = Literal["mermaid", "svg"]

@@ -16,6 +16,7 @@ from sagaflow.cli.sagas import STATUS_STYLES
 from sagaflow.core.plan import Operation
 from sagaflow.core.state import SagaStatus
 from sagaflow.definitions.messages import printable
+from sagaflow.definitions.sensitive import MASK
 from sagaflow.runners.operator import Operator
 from sagaflow.runners.repairs import OpenOperation, Prospect, Repair, Repaired, RepairFilter, RepairOutcome
 
@@ -157,11 +158,18 @@ def _error(about: OpenOperation | None) -> str:
     return "" if about is None or about.error is None else f"{about.error.type}: {about.error.message}"
 
 
+PAYLOADS: Final = frozenset({"input", "result"})
+"""Options that hold a payload, or name a file with one in it."""
+
+
 def how_to_confirm(verb: str, which: Which, options: Mapping[str, str | None], database: str) -> str:
-    """What to type to have it done. A password is not repeated."""
+    """What to type to have it done. A password is not repeated, nor a payload: parts of it may be sensitive."""
     words = ["sagaflow", *verb.split()]
     words += ["--stuck"] if which.stuck else []
     idle = None if which.idle_seconds is None else f"{which.idle_seconds:g}"
+    unsaid = [name for name in sorted(PAYLOADS & options.keys()) if not (options[name] or "@").startswith("@")]
     said = {"saga": which.saga, "key": which.key, "error": which.error, "idle-seconds": idle, **options}
+    said |= dict.fromkeys(unsaid, MASK)
     words += [word for name, value in said.items() if value is not None for word in (f"--{name}", value)]
-    return as_typed([*words, "--yes"], database)
+    rest = "".join(f" ({MASK} is the {name} as you gave it, or @FILE with it in a file)" for name in unsaid)
+    return as_typed([*words, "--yes"], database) + rest

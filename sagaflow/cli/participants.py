@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from cyclopts import Parameter
 from rich.text import Text
 
-from sagaflow.cli.coordinator import load_sagas
+from sagaflow.cli.loading import load_sagas
 from sagaflow.cli.options import Database, Json, console, moment, new_table, print_json
 from sagaflow.cli.servers import opened_store
 from sagaflow.core.plan import Plan

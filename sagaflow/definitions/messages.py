@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
 from uuid import UUID
@@ -28,6 +28,7 @@ from sagaflow.definitions.limits import (
     REASON_LENGTH_MAX,
 )
 from sagaflow.definitions.payloads import NULL, is_too_deep
+from sagaflow.definitions.sensitive import without
 
 WIRE_VERSION: Final = 1
 
@@ -46,13 +47,13 @@ class ErrorInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     traceback: str = ""
 
     @classmethod
-    def of(cls, error: BaseException) -> ErrorInfo:
-        """The error as it is told to others; the end of the traceback is what is kept."""
+    def of(cls, error: BaseException, secrets: Collection[str] = ()) -> ErrorInfo:
+        """The error as it is told to others, without the secrets; the end of the traceback is what is kept."""
         text = "".join(traceback.format_exception(error)) if error.__traceback__ else ""
         return cls(
             _sendable(type(error).__qualname__)[:ERROR_MESSAGE_LENGTH_MAX],
-            _sendable(_message_of(error))[:ERROR_MESSAGE_LENGTH_MAX],
-            _sendable(text)[-ERROR_TRACEBACK_LENGTH_MAX:],
+            _sendable(without(_message_of(error), secrets))[:ERROR_MESSAGE_LENGTH_MAX],
+            _sendable(without(text, secrets))[-ERROR_TRACEBACK_LENGTH_MAX:],
         )
 
     def bounded(self) -> ErrorInfo:

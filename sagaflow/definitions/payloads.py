@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any, Generic, TypeVar
+from datetime import date, datetime, time, timedelta
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 from msgspec.inspect import CustomType, type_info
 
 from sagaflow.definitions.limits import DEPTH_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX
+from sagaflow.definitions.sensitive import Path, secrets_of, sensitive_paths, without
 from sagaflow.errors import DefinitionError, PayloadError
 
 T = TypeVar("T")
@@ -51,6 +53,16 @@ def _decode_foreign(declared: Any, value: Any) -> Any:
         problems: Any = error
         told = [f"{one['msg']} - at `{'.'.join(['$', *map(str, one['loc'])])}`" for one in problems.errors()]
         raise ValueError("; ".join(told)) from error
+
+
+_WRITTEN_OTHERWISE: Final = (bytes, bytearray, datetime, date, time, timedelta)
+"""What Python writes in another way than JSON."""
+
+
+def _dump_foreign(value: Any) -> Any:
+    if hasattr(value, "model_dump"):
+        return value.model_dump(by_alias=True, round_trip=True)
+    return _encode_foreign(value)
 
 
 def encode(value: object) -> bytes:
@@ -108,6 +120,7 @@ class PayloadType(Generic[T]):
         try:
             self._decoder = msgspec.json.Decoder(declared, dec_hook=_decode_foreign)
             is_foreign = isinstance(type_info(declared), CustomType)
+            self._sensitive = sensitive_paths(declared)
         except (TypeError, NameError, AttributeError, SyntaxError) as error:  # all but the first: of annotations
             raise DefinitionError(f"{declared!r} cannot be used as a payload type: {error}") from error
         if is_foreign and not hasattr(declared, "model_validate_json"):
@@ -128,7 +141,33 @@ class PayloadType(Generic[T]):
         try:
             return self._decoder.decode(encoded)
         except (msgspec.DecodeError, ValueError, NotImplementedError, RecursionError) as error:
+            if self._sensitive:  # no cause: the traceback would show it as it was
+                why = without(str(error), self.secrets(encoded))
+                raise PayloadError(f"the payload is not a {self._name}: {why}") from None
             raise PayloadError(f"the payload is not a {self._name}: {error}") from error
+
+    @property
+    def sensitive(self) -> frozenset[Path]:
+        """Where a payload of this type is sensitive."""
+        return self._sensitive
+
+    def secrets(self, encoded: bytes | msgspec.Raw) -> frozenset[str]:
+        """The texts of what is marked `Sensitive` in a payload of this type, also if it is not quite of it.
+
+        Times and bytes are there as they are in JSON and as Python writes them.
+        """
+        if not self._sensitive:
+            return frozenset()
+        try:
+            secrets = secrets_of(msgspec.json.decode(encoded), self._sensitive)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return frozenset()  # no JSON: nobody could read it, so no error repeats a part of it
+        try:
+            value = self._decoder.decode(encoded)
+            plain = msgspec.to_builtins(value, str_keys=True, enc_hook=_dump_foreign, builtin_types=_WRITTEN_OTHERWISE)
+        except Exception:  # noqa: BLE001  # users' types may raise anything; it is about an error of theirs already
+            return secrets
+        return secrets | secrets_of(plain, self._sensitive)
 
     def schema(self) -> dict[str, Any] | None:
         """The JSON Schema of the type, as far as it has one."""

@@ -289,6 +289,14 @@ class Saga(Generic[InputT]):
             self._steps[step].function(self.input_type.decode(saga_input), Replies.of_encoded(before))
         )
 
+    def secrets(self, saga_input: bytes, replies: Mapping[str, bytes]) -> frozenset[str]:
+        """The texts of what is sensitive in what the functions of the saga are given: no error may repeat them."""
+        secrets = self.input_type.secrets(saga_input)
+        for name, reply in replies.items():
+            if name in self._steps:
+                secrets |= self._steps[name].reply_type.secrets(reply)
+        return secrets
+
     def _decorator(self, address: str, reply: Any, options: _Options) -> Callable[[Any], SagaStep[InputT, Any, Any]]:
         if not isinstance(address, str):
             raise DefinitionError(

@@ -15,7 +15,7 @@ import asyncpg
 from payment.orders.checkout import checkout
 from sagaflow.adapters.postgres import Line, PostgresStore, connect, upgrade
 from sagaflow.adapters.rabbitmq import RabbitTransport, delete_namespace
-from sagaflow.definitions.ports import Address, QueueKind, SagaStore
+from sagaflow.definitions.ports import SagaStore, addresses_of_coordinator, addresses_of_participant
 from sagaflow.demo.audit import Books, Query, Row, read_books
 from sagaflow.demo.cast import PlannedOrder, is_show
 from sagaflow.demo.children import Children
@@ -36,12 +36,8 @@ COORDINATOR: Final = "coordinator"
 STARTS_AT_ONCE: Final = 50
 
 QUEUES: Final = (
-    *(
-        Address(kind, service)
-        for kind in (QueueKind.COMMANDS, QueueKind.COMPENSATIONS, QueueKind.INQUIRIES)
-        for service in SERVICES
-    ),
-    *(Address(kind, checkout.name) for kind in (QueueKind.REPLIES, QueueKind.REQUESTS)),
+    *(address for service in SERVICES for address in addresses_of_participant(service)),
+    *addresses_of_coordinator(checkout.name),
 )
 """What the processes of the demo make at the broker."""
 

@@ -83,7 +83,7 @@ class _UnfitResult(Exception):
 class Order:
     """A command that has arrived, the step that it is for, and how long it may take."""
 
-    __slots__ = ("allowance", "command", "key", "step")
+    __slots__ = ("allowance", "command", "key", "returned", "step")
 
     def __init__(self, step: AnyStep, command: Command, allowance: Allowance) -> None:
         self.step = step
@@ -91,6 +91,8 @@ class Order:
         self.allowance = allowance
         self.key = BarrierKey(command.saga_id, command.step)
         """Which step of which saga it is for."""
+        self.returned: list[bytes | msgspec.Raw] = []
+        """What the action has returned, as far as it is known here: an error may repeat a part of it."""
 
 
 class Barrier:
@@ -108,7 +110,7 @@ class Barrier:
         paces = self._action_paces if order.command.operation is Operation.ACTION else self._undo_paces
         return paces[order.command.handler]
 
-    async def carry_out(self, step: AnyStep, command: Command, allowance: Allowance) -> Verdict:
+    async def carry_out(self, order: Order) -> Verdict:
         """Do the operation, or say what was recorded of it.
 
         Raises:
@@ -118,15 +120,15 @@ class Barrier:
         """
         try:
             async with self._transactions.begin() as transaction:
-                (verdict,) = await self._within(transaction, [Order(step, command, allowance)], each_in_time=True)
+                (verdict,) = await self._within(transaction, [order], each_in_time=True)
                 return verdict
         except _UnfitResult as error:
-            return Verdict(ReplyOutcome.FAILED, error=ErrorInfo.of(error.__cause__ or error))
+            return Verdict(ReplyOutcome.FAILED, error=told(order, error.__cause__ or error))
         except (StepRejected, PayloadError) as error:
-            refusal = ErrorInfo.of(error)
-        if _may_have_happened_before(step, command):
+            refusal = told(order, error)
+        if _may_have_happened_before(order.step, order.command):
             return Verdict(ReplyOutcome.FAILED, error=refusal)
-        return await self._record_refusal(command, refusal)
+        return await self._record_refusal(order.command, refusal)
 
     async def carry_out_together(self, group: Sequence[Order]) -> Sequence[Verdict]:
         """Do the operations, all actions or all compensations of distinct steps, in one transaction; or say what
@@ -207,7 +209,7 @@ class Barrier:
                 raise
             if is_guarded:
                 await transaction.take_back()
-            verdict = Verdict(ReplyOutcome.REFUSED, error=ErrorInfo.of(error))
+            verdict = Verdict(ReplyOutcome.REFUSED, error=told(order, error))
         except BaseException:
             pace.failed()
             raise
@@ -253,6 +255,14 @@ class Barrier:
         return verdict
 
 
+def told(order: Order, error: BaseException) -> ErrorInfo:
+    """The error as the coordinator is told of it: without what is sensitive in the command and in the result."""
+    secrets = order.step.command_type.secrets(order.command.payload)
+    for returned in order.returned:
+        secrets |= order.step.result_type.secrets(returned)
+    return ErrorInfo.of(error, secrets)
+
+
 async def _act(order: Order, transaction: ParticipantTransaction[Any], in_time: bool) -> Verdict:
     step, command = order.step, order.command
     payload = step.command_type.decode(command.payload)
@@ -263,7 +273,7 @@ async def _act(order: Order, transaction: ParticipantTransaction[Any], in_time: 
             raise RuntimeError(f"{step!r}: {error}") from error
         raise
     try:
-        encoded = _recordable(step, result)
+        encoded = _recordable(order, result)
     except PayloadError as error:
         if step.external:  # likewise; to call again would give the same
             raise _UnfitResult from error
@@ -271,13 +281,14 @@ async def _act(order: Order, transaction: ParticipantTransaction[Any], in_time: 
     return Verdict(ReplyOutcome.SUCCEEDED, msgspec.Raw(encoded), round=command.round)
 
 
-def _recordable(step: AnyStep, result: object) -> bytes:
+def _recordable(order: Order, result: object) -> bytes:
     """The result as it is recorded, once it is seen to be what the undo and the saga are promised."""
     encoded = payloads.encode(result)
+    order.returned.append(encoded)
     try:
-        step.result_type.decode(encoded)
+        order.step.result_type.decode(encoded)
     except PayloadError as error:
-        raise PayloadError(f"{step!r} has returned something else than it declares: {error}") from error
+        raise PayloadError(f"{order.step!r} has returned something else than it declares: {error}") from error
     return encoded
 
 
@@ -308,7 +319,10 @@ async def _undo(
 ) -> Verdict:
     step = order.step
     assert step.undo is not None, "`_nothing_to_undo` comes first"
-    result = None if action is None else step.result_type.decode(action.result)
+    result = None
+    if action is not None:
+        order.returned.append(action.result)
+        result = step.result_type.decode(action.result)
     await _call(step.undo, step.command_type.decode(order.command.payload), result, order, transaction, in_time)
     return DONE
 

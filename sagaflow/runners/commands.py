@@ -135,7 +135,8 @@ def _make(
     try:
         body = saga.command(command.step, saga_input, payloads.results())
     except Exception as error:  # noqa: BLE001  # the user's code may raise anything; it is all told to the journal
-        turn.apply(CommandFailed(*attempt), origin=origin, error=ErrorInfo.of(error))
+        told = ErrorInfo.of(error, saga.secrets(saga_input, payloads.results()))
+        turn.apply(CommandFailed(*attempt), origin=origin, error=told)
         return None
     made = Payload(turn.record.saga_id, command.step, PayloadKind.COMMAND, command.round, body)
     payloads.add(made)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from uuid import UUID
 
 from sagaflow.core.plan import Plan, is_name
 from sagaflow.core.state import SETTLED, Cause, SagaState, SagaStatus, initial
-from sagaflow.definitions import ids, payloads
+from sagaflow.definitions import ids, logs, payloads
+from sagaflow.definitions.health import Health
 from sagaflow.definitions.limits import ADDRESS_LENGTH_MAX, KEY_LENGTH_MAX
 from sagaflow.definitions.messages import (
     Announcement,
@@ -34,6 +34,7 @@ from sagaflow.errors import DefinitionError, PayloadError, SagaNotFound, Unavail
 from sagaflow.runners.commands import SagaCode, StoredPayloads
 from sagaflow.runners.dead import DeadLetters
 from sagaflow.runners.engine import Engine, Released, ReplyArrived, Start, Woken, first_turn, same_or_conflict
+from sagaflow.runners.health import Vitals
 from sagaflow.runners.intake import Intake
 from sagaflow.runners.lookups import Lookups
 from sagaflow.runners.operator import Operator
@@ -47,8 +48,6 @@ from sagaflow.runners.roll_call import RollCall
 from sagaflow.runners.telling import Guarded, Tales
 from sagaflow.runners.upkeep import Upkeep
 from sagaflow.runners.watches import Watches, watch
-
-log = logging.getLogger("sagaflow.coordinator")
 
 InputT = TypeVar("InputT")
 
@@ -147,7 +146,7 @@ class Coordinator:
     ) -> None:
         if ask_seconds <= 0:
             raise DefinitionError(f"ask_seconds is {ask_seconds}; it must be more than 0")
-        self.name = _name_of(sagas, name)
+        self.name = coordinator_name(sagas, name)
         self._process = ids.new_id()
         self._store = store
         self._transport = transport
@@ -199,6 +198,15 @@ class Coordinator:
         self._asked: Intake[Request] = self._intake(Request, QueueKind.REQUESTS, self.name, self._requests.take)
         self._replies: Intake[Reply] = self._intake(Reply, QueueKind.REPLIES, self.name, self._replied)
         self._dead = [self._dead_letters(Request, QueueKind.REQUESTS), self._dead_letters(Reply, QueueKind.REPLIES)]
+        self._vitals = Vitals(
+            store.check,
+            transport,
+            {
+                "the engine": lambda: self._engine.inputs.is_open,
+                "the outbox": lambda: self._outbox.is_open,
+                "the upkeep": lambda: self._upkeep.is_open,
+            },
+        )
         self._closing = AsyncExitStack()
         self._entered = False
         self._all_sent = False
@@ -237,10 +245,18 @@ class Coordinator:
                 stack.push_async_callback(intake.close)
             stack.push_async_callback(self._finish)
             self._closing = stack.pop_all()
+        self._vitals.started()
+        names = ", ".join(sorted({plan.saga for plan in self._code.plans.values()}))
+        logs.COORDINATOR_RUNNING.write(coordinator=self.name, sagas=names, host=current().host())
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._closing.aclose()
+        self._vitals.stopping()
+        try:
+            await self._closing.aclose()
+        finally:
+            await self._vitals.stopped()
+        logs.COORDINATOR_STOPPED.write(coordinator=self.name)
 
     async def _finish(self) -> None:
         """Take nothing more, and finish what was taken, as far as the servers let it."""
@@ -258,7 +274,7 @@ class Coordinator:
                 self._all_sent = True
                 await self._tales.close()
         except TimeoutError:
-            log.warning("stopped before all was sent; another process sends it again")
+            logs.COORDINATOR_CUT_SHORT.write(coordinator=self.name)
         await self._requests.close()
         await self._answers.stop()
 
@@ -267,7 +283,7 @@ class Coordinator:
         try:
             await self._store.drop_lease(self.name, self._process, resend=resend)
         except Unavailable as error:
-            log.warning("the lease is not given back (%s); it lapses by itself", error)
+            logs.LEASE_LEFT.write(error=error)
 
     # What users call.
 
@@ -341,6 +357,11 @@ class Coordinator:
             SagaNotFound: there is no such saga.
         """
         return await report_on(self._store, saga_id)
+
+    async def health(self) -> Health:
+        """Whether this process lives and is ready, and why not. It asks the database, at most once a second, and
+        answers within a second whatever that does; see docs/observability.md for Kubernetes."""
+        return await self._vitals.health()
 
     def operator(self, actor: str) -> Operator:
         """What a person can do about sagas, in the name of `actor`."""
@@ -434,7 +455,7 @@ class Coordinator:
 
     async def _start_within(self, start: Start, connection: object) -> SagaRecord:
         tx = self._store.enlist(connection)
-        turn = first_turn(start, tx, self._engine.origin)
+        turn = first_turn(start, tx.now, self._engine.origin)
         turn.leave_sending_to_others()
         change = turn.change()
         existing = await tx.insert([change], NO_PROCESS)
@@ -465,7 +486,12 @@ class Coordinator:
         return request.saga_id, await operator.cancel(request.saga_id, reason=request.reason)
 
 
-def _name_of(sagas: Sequence[Saga[Any]], name: str | None) -> str:
+def coordinator_name(sagas: Sequence[Saga[Any]], name: str | None) -> str:
+    """The name that coordinators of these sagas bear: the one that is given, or that of the only saga.
+
+    Raises:
+        DefinitionError: several sagas and no name, or one that cannot be.
+    """
     if name is None:
         names = {saga.name for saga in sagas}
         if len(names) != 1:

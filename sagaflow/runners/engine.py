@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -19,8 +20,8 @@ from msgspec.structs import replace
 from sagaflow.core.effects import IgnoredBecause
 from sagaflow.core.events import Event, Failed, Refused, Started, Succeeded, Unserved
 from sagaflow.core.plan import Operation, Plan
-from sagaflow.core.state import SETTLED, SagaStatus
-from sagaflow.definitions import ids
+from sagaflow.core.state import SETTLED, OpStatus, SagaStatus
+from sagaflow.definitions import ids, logs
 from sagaflow.definitions.crash_points import crash_point
 from sagaflow.definitions.limits import (
     HOST_LENGTH_MAX,
@@ -30,7 +31,7 @@ from sagaflow.definitions.limits import (
 )
 from sagaflow.definitions.messages import ErrorInfo, Notice, Reply, ReplyOutcome, write
 from sagaflow.definitions.observing import Moved
-from sagaflow.definitions.ports import Address, Letter, QueueKind, SagaStore, StoreTransaction
+from sagaflow.definitions.ports import Address, Letter, LoneTransaction, Overtaken, QueueKind, SagaStore
 from sagaflow.definitions.records import NO_PROCESS, Change, Payload, SagaRecord, Watcher
 from sagaflow.errors import ConflictError, Locked, Unavailable
 from sagaflow.runners.batches import Batcher, until_available
@@ -41,8 +42,6 @@ from sagaflow.runners.receipts import Receipt
 from sagaflow.runners.telling import Guarded, Tales
 from sagaflow.runners.turns import Turn
 from sagaflow.runners.watches import Watches
-
-log = logging.getLogger("sagaflow.coordinator")
 
 INPUTS_BATCH_MAX = 200
 
@@ -106,6 +105,9 @@ class _Batch:
     repeated: int = 0
     """Replies that were known already."""
     accepted: Sequence[tuple[Start, SagaRecord]] = ()
+    newly_settled: list[Turn] = field(default_factory=list)
+    left_behind: list[tuple[Turn, Reply]] = field(default_factory=list)
+    """Replies that say what was done of sagas that have ended without it."""
 
 
 class _UnknownPlans(Exception):
@@ -170,7 +172,7 @@ class Engine:
             if len(inputs) == 1:
                 self._give_up(inputs[0], error)
                 return
-            log.warning("a batch of %d cannot be dealt with as one: %r", len(inputs), error)
+            logs.BATCH_PARTED.write(error=error, count=len(inputs))
             for one in inputs:
                 await self._work([one], again=True)
             return
@@ -184,17 +186,38 @@ class Engine:
             case Start():
                 _refuse(one, error)
             case ReplyArrived():
-                log.error("a reply for saga %s cannot be dealt with", one.saga_id, exc_info=error)
+                logs.REPLY_FAILED.write(one.reply, error=error)
                 self._put_aside(one.reply, f"{type(error).__qualname__}: {error}", one.receipt)
             case Woken() | Released():
-                log.error("saga %s cannot be woken; it is tried again later", one.saga_id, exc_info=error)
+                logs.SAGA_NOT_WOKEN.write(error=error, saga_id=one.saga_id)
 
     async def _transact(self, inputs: Sequence[Input], *, again: bool) -> _Batch:
+        if not again and _is_little(inputs):
+            with suppress(Overtaken):  # nothing is written then, and the next one waits for who was faster
+                return await self._transact_alone(inputs)
         batch = _Batch()
         async with self._store.transaction() as tx:
-            await self._begin(tx, [one for one in inputs if isinstance(one, Start)], batch)
-            await self._go_on(tx, [one for one in inputs if not isinstance(one, Start)], batch, again=again)
+            await self._begin(tx, _starts(inputs), batch)
+            happened = [one for one in inputs if not isinstance(one, Start)]
+            if happened:
+                written, resent = await self._go_on(tx, happened, batch, again=again)
+                if written:
+                    batch.watchers = await tx.save(written, self._process)
+                if resent:
+                    saga_ids, wake_at = [turn.record.saga_id for turn in resent], [turn.wake_at for turn in resent]
+                    await tx.resent(saga_ids, wake_at, self._process)
             crash_point("engine.before_commit")
+        return batch
+
+    async def _transact_alone(self, inputs: Sequence[Input]) -> _Batch:
+        batch = _Batch()
+        async with self._store.alone() as tx:
+            replies = [one for one in inputs if isinstance(one, ReplyArrived)]
+            written, _ = await self._go_on(tx, replies, batch, again=False) if replies else ((), ())
+            crash_point("engine.before_commit")
+            await self._begin(tx, _starts(inputs), batch)
+            if written:
+                batch.watchers = await tx.save(written, self._process)
         return batch
 
     async def _with_plans(self, inputs: Sequence[Input], *, again: bool) -> _Batch:
@@ -214,6 +237,7 @@ class Engine:
         for start, record in batch.accepted:
             if record.saga_id == start.record.saga_id:
                 self._watches.follow(record.saga_id)
+                logs.SAGA_STARTED.write(record)
             _accept(start, record)
         if batch.wake_after_seconds:
             self._expect(min(batch.wake_after_seconds))
@@ -224,6 +248,10 @@ class Engine:
         taken = [one.receipt for one in inputs if isinstance(one, ReplyArrived) and id(one) not in strays]
         self._outbox.put(batch.letters, taken)
         self._observe(batch)
+        for turn in batch.newly_settled:
+            _log_what_became_of(turn)
+        for turn, reply in batch.left_behind:
+            logs.SAGA_LEFT_BEHIND.write(reply, saga=turn.record.saga)
 
     def _observe(self, batch: _Batch) -> None:
         if batch.moves:
@@ -241,13 +269,13 @@ class Engine:
 
     # Sagas that begin.
 
-    async def _begin(self, tx: StoreTransaction, starts: Sequence[Start], batch: _Batch) -> None:
+    async def _begin(self, tx: LoneTransaction, starts: Sequence[Start], batch: _Batch) -> None:
         if not starts:
             return
         first: dict[tuple[str, str], Start] = {}
         for start in starts:
             first.setdefault((start.record.saga, start.record.key), start)
-        turns = {start.record.saga_id: self._first_turn(tx, start) for start in first.values()}
+        turns = {start.record.saga_id: self._first_turn(tx.now, start) for start in first.values()}
         changes = [replace(change, watcher=self._watches.address) for _, change, _ in turns.values()]
         existing = await tx.insert(changes, self._process)
         taken = {(record.saga, record.key): record for record in existing}
@@ -259,16 +287,17 @@ class Engine:
                 self._note(turn, change, batch)
         batch.accepted = [(start, taken[start.record.saga, start.record.key]) for start in starts]
 
-    def _first_turn(self, tx: StoreTransaction, start: Start) -> tuple[Turn, Change, Sequence[Letter]]:
-        turn = first_turn(start, tx, self.origin)
+    def _first_turn(self, now: datetime, start: Start) -> tuple[Turn, Change, Sequence[Letter]]:
+        turn = first_turn(start, now, self.origin)
         letters = self._letters(turn, [start.saga_input])
         return turn, turn.change(), letters
 
     # Sagas that go on.
 
-    async def _go_on(self, tx: StoreTransaction, inputs: Sequence[Happened], batch: _Batch, *, again: bool) -> None:
-        if not inputs:
-            return
+    async def _go_on(
+        self, tx: LoneTransaction, inputs: Sequence[Happened], batch: _Batch, *, again: bool
+    ) -> tuple[Sequence[Change], Sequence[Turn]]:
+        """What is to be written; and those of which nothing is, but what they have in flight is sent again."""
         by_saga: dict[UUID, list[Happened]] = defaultdict(list)
         for one in inputs:
             by_saga[one.saga_id].append(one)
@@ -293,10 +322,7 @@ class Engine:
             self._note(turn, change, batch)
             if change is not None:
                 written.append(change)
-        batch.watchers = await tx.save(written, self._process)
-        resent = [turn for turn in turns.values() if turn.woken and not turn.has_news]
-        if resent:
-            await tx.resent([turn.record.saga_id for turn in resent], [turn.wake_at for turn in resent], self._process)
+        return written, [turn for turn in turns.values() if turn.woken and not turn.has_news]
 
     def _take(self, turn: Turn | None, one: Happened, batch: _Batch) -> None:
         match one:
@@ -315,9 +341,10 @@ class Engine:
                 else:
                     if apply_reply(turn, one.reply) is IgnoredBecause.DUPLICATE:
                         batch.repeated += 1
-                    _warn_of_what_is_left(turn, one.reply)
+                    if _leaves_behind(turn, one.reply):
+                        batch.left_behind.append((turn, one.reply))
 
-    async def _all_letters(self, tx: StoreTransaction, turns: Mapping[UUID, Turn]) -> list[Letter]:
+    async def _all_letters(self, tx: LoneTransaction, turns: Mapping[UUID, Turn]) -> list[Letter]:
         sending = [saga_id for saga_id, turn in turns.items() if turn.to_send]
         if not sending:
             return []
@@ -348,18 +375,40 @@ class Engine:
             batch.wake_after_seconds.append((turn.wake_at - turn.now).total_seconds())
         if status in SETTLED:
             batch.settled[turn.record.saga_id] = status
-            if status is SagaStatus.STUCK and status is not turn.record.status:
-                log.error("saga %s (%s) is stuck: a person has to decide", turn.record.saga_id, turn.record.saga)
+            if status is not turn.record.status:
+                batch.newly_settled.append(turn)
 
 
-def _warn_of_what_is_left(turn: Turn, reply: Reply) -> None:
-    if reply.outcome is ReplyOutcome.SUCCEEDED and turn.leaves_behind(reply.step, reply.operation):
-        log.error(
-            "saga %s (%s) has ended without %s, which turns out to have been done: a person has to settle it",
-            turn.record.saga_id,
-            turn.record.saga,
-            reply.step,
-        )
+def _starts(inputs: Sequence[Input]) -> Sequence[Start]:
+    return [one for one in inputs if isinstance(one, Start)]
+
+
+def _is_little(inputs: Sequence[Input]) -> bool:
+    """Whether it is worth no transaction of several statements: sagas that begin, or replies to one."""
+    if isinstance(inputs[0], Start):
+        return all(isinstance(one, Start) for one in inputs)
+    first = inputs[0].saga_id
+    return all(isinstance(one, ReplyArrived) and one.saga_id == first for one in inputs)
+
+
+def _leaves_behind(turn: Turn, reply: Reply) -> bool:
+    return reply.outcome is ReplyOutcome.SUCCEEDED and turn.leaves_behind(reply.step, reply.operation)
+
+
+def _log_what_became_of(turn: Turn) -> None:
+    match turn.state.status:
+        case SagaStatus.COMPLETED:
+            logs.SAGA_COMPLETED.write(turn.record)
+        case SagaStatus.COMPENSATED:
+            logs.SAGA_UNDONE.write(turn.record, cause=turn.state.cause)
+        case SagaStatus.STUCK:
+            step, operation = next(
+                (planned.name, operation)
+                for planned, known in zip(turn.plan.steps, turn.state.steps, strict=True)
+                for operation in Operation
+                if known.op(operation).status is OpStatus.STUCK
+            )
+            logs.SAGA_STUCK.write(turn.record, step=step, operation=operation)
 
 
 def _notice(watcher: Watcher, status: SagaStatus) -> Letter:
@@ -387,9 +436,9 @@ def _forsake(one: Input) -> None:
         _refuse(one, Unavailable("the coordinator has stopped before the saga was started; start it again"))
 
 
-def first_turn(start: Start, tx: StoreTransaction, origin: str) -> Turn:
+def first_turn(start: Start, now: datetime, origin: str) -> Turn:
     """The turn in which a saga begins."""
-    turn = Turn(start.record, start.plan, tx.now)
+    turn = Turn(start.record, start.plan, now)
     turn.keep(start.saga_input)
     turn.apply(Started(), origin=origin, traceparent=start.record.traceparent)
     return turn

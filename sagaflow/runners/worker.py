@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Self, TypeVar
 
 from sagaflow.core.plan import Operation, is_name
+from sagaflow.definitions import logs
 from sagaflow.definitions.announcements import announcement_of
 from sagaflow.definitions.cancellation import is_being_cancelled
 from sagaflow.definitions.crash_points import crash_point
+from sagaflow.definitions.health import Health
 from sagaflow.definitions.messages import Command, ErrorInfo, Inquiry, Reply, ReplyOutcome, write
 from sagaflow.definitions.observing import NOBODY, Answered, Observer
 from sagaflow.definitions.participant import Participant
@@ -20,17 +21,16 @@ from sagaflow.definitions.ports import Address, Letter, QueueKind, Transactions,
 from sagaflow.definitions.surroundings import current
 from sagaflow.errors import DefinitionError
 from sagaflow.runners.allowance import Allowance, Stale
-from sagaflow.runners.barrier import AnyStep, Barrier, Order, Verdict
+from sagaflow.runners.barrier import AnyStep, Barrier, Order, Verdict, told
 from sagaflow.runners.batches import until_available
 from sagaflow.runners.dead import DIED, DeadLetters
 from sagaflow.runners.groups import Groups, Taken
+from sagaflow.runners.health import Vitals
 from sagaflow.runners.intake import Intake
 from sagaflow.runners.outbox import Outbox
 from sagaflow.runners.receipts import Receipt
 from sagaflow.runners.tasks import Tasks
 from sagaflow.runners.telling import Guarded
-
-log = logging.getLogger("sagaflow.worker")
 
 Tx = TypeVar("Tx")
 
@@ -76,6 +76,8 @@ class Worker:
         compensations, commands = map(self._intake, (QueueKind.COMPENSATIONS, QueueKind.COMMANDS))
         self._intakes: Sequence[Intake[Any]] = (compensations, self._intake_of_inquiries(), commands)
         self._dead = [self._dead_letters(queue) for queue in (QueueKind.COMPENSATIONS, QueueKind.COMMANDS)]
+        runs = {"the outbox": lambda: self._outbox.is_open, "groups": lambda: all(one.is_open for one in self._groups)}
+        self._vitals = Vitals(transactions.check, transport, runs)
         self._closing = AsyncExitStack()
         self._entered = False
 
@@ -100,11 +102,22 @@ class Worker:
                 stack.push_async_callback(intake.close)
             stack.push_async_callback(self._finish)
             self._closing = stack.pop_all()
-        log.info("participant %s is served by %s", self._participant.name, self._host)
+        self._vitals.started()
+        logs.PARTICIPANT_SERVED.write(participant=self._participant.name, host=self._host)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._closing.aclose()
+        self._vitals.stopping()
+        try:
+            await self._closing.aclose()
+        finally:
+            await self._vitals.stopped()
+        logs.PARTICIPANT_STOPPED.write(participant=self._participant.name, host=self._host)
+
+    async def health(self) -> Health:
+        """Whether this process lives and is ready to take commands, and why not. It asks the database, at most once a
+        second, and answers within a second whatever that does."""
+        return await self._vitals.health()
 
     async def _finish(self) -> None:
         """Take nothing more, finish what was taken within the grace, and send its replies."""
@@ -117,7 +130,7 @@ class Worker:
             async with asyncio.timeout(self._grace_seconds):
                 await self._outbox.close()
         except TimeoutError:
-            log.warning("stopped before all replies were sent; the commands will come again")
+            logs.PARTICIPANT_CUT_SHORT.write(participant=self._participant.name)
 
     async def _finish_handlers(self) -> None:
         until = asyncio.get_running_loop().time() + self._grace_seconds
@@ -236,29 +249,28 @@ class Worker:
     async def _reply_to(self, command: Command, allowance: Allowance) -> Reply:
         step = self._participant.steps.get(command.handler)
         if step is None or not _can(step, command.operation):
-            log.warning("%s of %s.%s is not served", command.operation, self._participant.name, command.handler)
+            logs.ATTEMPT_UNSERVED.write(command, participant=self._participant.name, handler=command.handler)
             return self._reply(command, Verdict(ReplyOutcome.UNSERVED), UNSERVED_RETRY_SECONDS)
+        order = Order(step, command, allowance)
         try:
             crash_point("worker.before_transaction")
-            verdict = await until_available(
-                "the participant's database", partial(self._carry_out, step, command, allowance)
-            )
+            verdict = await until_available("the participant's database", partial(self._carry_out, order))
         except Stale as error:
-            log.info("%s of %s is stale: %s", command.operation, command.step, error)
+            logs.ATTEMPT_STALE.write(command, participant=self._participant.name)
             return self._reply(command, Verdict(ReplyOutcome.FAILED, error=ErrorInfo.of(error)), 0.0)
         except Exception as error:  # noqa: BLE001  # handlers may raise anything; it is all told to the coordinator
-            log.info("%s of %s failed: %s", command.operation, command.step, type(error).__qualname__)
-            verdict = Verdict(ReplyOutcome.FAILED, error=ErrorInfo.of(error))
+            logs.ATTEMPT_FAILED.write(command, error=error, participant=self._participant.name)
+            verdict = Verdict(ReplyOutcome.FAILED, error=told(order, error))
             return self._reply(command, verdict, step.retry_of(command.operation).delay_seconds(command.attempt, error))
         return self._reply(command, verdict)
 
-    async def _carry_out(self, step: AnyStep, command: Command, allowance: Allowance) -> Verdict:
+    async def _carry_out(self, order: Order) -> Verdict:
         try:
-            async with asyncio.timeout(allowance.whole_seconds()) as whole:
-                return await self._barrier.carry_out(step, command, allowance)
+            async with asyncio.timeout(order.allowance.whole_seconds()) as whole:
+                return await self._barrier.carry_out(order)
         except TimeoutError:
             if whole.expired():  # not the handler: what it waited for was the database
-                allowance.check()
+                order.allowance.check()
             raise
         except asyncio.CancelledError as error:
             if is_being_cancelled():

@@ -20,7 +20,7 @@ from sagaflow.adapters.rabbitmq.consuming import Consumer
 from sagaflow.adapters.rabbitmq.stream import RabbitDelivery
 from sagaflow.adapters.rabbitmq.topology import ANSWERS_EXPIRE_SECONDS, DEAD_DELIVERY_LIMIT, DELIVERY_LIMIT
 from sagaflow.definitions.ports import Address, Letter, QueueKind, Transport
-from sagaflow.errors import Unavailable
+from sagaflow.errors import NotPermitted, Unavailable
 from sagaflow.testing.transport_contract import ANSWERS, COMMANDS, REPLIES, Inbox, letters, numbered, until
 from tests.adapters.proxy import (
     BASIC_ACK,
@@ -197,7 +197,16 @@ async def test_the_password_is_wrong(rabbitmq: Server) -> None:
 async def test_the_virtual_host_does_not_exist(rabbitmq: Server) -> None:
     with pytest.raises(Unavailable) as caught:
         await enter(RabbitTransport(urlsplit(rabbitmq.url)._replace(path="/nowhere").geturl()))
-    assert_one_line(caught.value, "virtual host 'nowhere'")
+    assert_one_line(caught.value, "virtual host 'nowhere'", "run: rabbitmqctl set_permissions -p nowhere")
+    assert isinstance(caught.value, NotPermitted)
+
+
+async def test_what_the_broker_does_not_permit_is_told_as_such(rabbitmq: Server) -> None:
+    """Nobody may make what begins with "amq."."""
+    with pytest.raises(NotPermitted) as caught:
+        async with RabbitTransport(rabbitmq.url, namespace="amq.ours") as transport:
+            await transport.publish(letters(COMMANDS, ["one"]))
+    assert_one_line(caught.value, "ACCESS_REFUSED", "amq.ours")
 
 
 @pytest.mark.parametrize(
@@ -437,13 +446,13 @@ async def test_without_declare_nothing_is_made(rabbitmq: Server, broker_namespac
     async with RabbitTransport(rabbitmq.url, namespace=broker_namespace, declare=False) as modest:
         with pytest.raises(Unavailable) as caught:
             await modest.publish(letters(COMMANDS, ["x"]))
-        assert_one_line(caught.value, f"no exchange '{broker_namespace}'")
+        assert_one_line(caught.value, f"the exchange {broker_namespace} does not exist", "sagaflow broker apply")
         async with RabbitTransport(rabbitmq.url, namespace=broker_namespace) as generous:
             await generous.publish(letters(REPLIES, ["x"]))
         for attempt in (modest.publish(letters(COMMANDS, ["x"])), Inbox.at(modest, COMMANDS)):
             with pytest.raises(Unavailable) as caught:
                 await attempt
-            assert_one_line(caught.value, operator.name(COMMANDS), "declare=False")
+            assert_one_line(caught.value, operator.dead(COMMANDS), "declare=False")
         assert not await operator.exists(operator.name(COMMANDS))
 
 
@@ -456,6 +465,20 @@ async def test_without_declare_everything_works_on_what_is_there(rabbitmq: Serve
         inbox = await Inbox.at(modest, COMMANDS)
         await modest.publish(letters(COMMANDS, ["from the other"]))
         await inbox.until_it_has(["from one", "from the other"])
+
+
+async def test_without_declare_a_process_makes_its_own_answers_queue_all_the_same(
+    rabbitmq: Server, broker_namespace: str, operator: Operator
+) -> None:
+    """It has a name that nobody knows beforehand."""
+    async with (
+        RabbitTransport(rabbitmq.url, namespace=broker_namespace) as generous,
+        RabbitTransport(rabbitmq.url, namespace=broker_namespace, declare=False) as modest,
+    ):
+        await generous.publish(letters(COMMANDS, ["x"]))
+        inbox = await Inbox.at(modest, ANSWERS)
+        await generous.publish(letters(ANSWERS, ["y"]))
+        await inbox.until_it_has(["y"])
 
 
 @pytest.mark.parametrize("namespace", ["", "with space", "x" * 65, "Ä"])

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 from aio_pika.exceptions import ChannelClosed
-from aiormq.exceptions import ConnectionInternalError
+from aiormq.exceptions import ChannelAccessRefused, ConnectionInternalError
 
 from sagaflow.adapters.rabbitmq import supervision
 from sagaflow.adapters.rabbitmq.failures import reason, unavailable
 from sagaflow.adapters.rabbitmq.supervision import persist, stop
-from sagaflow.errors import Unavailable
+from sagaflow.errors import NotPermitted, Unavailable
 
 
 @pytest.mark.parametrize("instead", [ChannelClosed(0, "closed"), TimeoutError(), ConnectionResetError()])
@@ -37,6 +37,13 @@ async def test_an_error_of_the_driver_does_not_hide_a_cancellation(instead: Exce
 async def test_otherwise_it_is_unavailable(error: Exception) -> None:
     with pytest.raises(Unavailable, match="a queue cannot be looked at: "), unavailable("a queue cannot be looked at"):
         raise error
+
+
+async def test_a_missing_right_is_told_with_what_grants_it() -> None:
+    denied = ChannelAccessRefused("ACCESS_REFUSED - access to queue 'q' in vhost '/' refused for user 'ann'")
+    grant = "^looking: .*refused for user 'ann'; run: rabbitmqctl set_permissions -p "
+    with pytest.raises(NotPermitted, match=grant), unavailable("looking"):
+        raise denied
 
 
 async def test_a_task_that_loses_a_cancellation_is_stopped_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from tests.chaos.history import History, find_faults
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.points import PAIRS, NotHit, die_at
 from tests.chaos.servers import Servers
-from tests.chaos.shop.__main__ import COORDINATOR
+from tests.chaos.shop.__main__ import CLIENTS, COORDINATOR
 from tests.chaos.shop.services import SERVICES
 from tests.chaos.stage import NeverQuiet, Stage
 from tests.chaos.wire import Wire
@@ -33,6 +33,7 @@ from tests.chaos.wire import Wire
 SECONDS = 60
 CUSTOMERS = 24
 SERVICE_PROCESSES = 2
+CLIENT_PROCESSES = 1
 QUIET_SECONDS = 180.0
 """How long it may take after the last fault until all is at rest."""
 
@@ -60,12 +61,15 @@ async def run(arguments: argparse.Namespace, directory: Path) -> bool:
                 directory,
                 postgres=servers.postgres,
                 rabbitmq=servers.broker.url,
+                seed=arguments.seed,
                 through=lambda url: by_port[urlsplit(url).port].through(url),
             )
         )
         stage.add(COORDINATOR, 1 if arguments.pairs else arguments.coordinators)  # alone, it passes every point
         for service in SERVICES:
             stage.add(service, 1 if arguments.pairs else SERVICE_PROCESSES)
+        for role in () if arguments.pairs else CLIENTS:
+            stage.add(role, CLIENT_PROCESSES)
         log = stack.enter_context((directory / "faults.log").open("w"))
         nemesis = Nemesis(stage, servers, wires, seed=arguments.seed, log=log)
         problems: list[str] = []
@@ -86,6 +90,7 @@ async def run(arguments: argparse.Namespace, directory: Path) -> bool:
                 problems.append(str(error))
             except TimeoutError:
                 problems.append(f"customers have no answer, {QUIET_SECONDS:.0f} s after the last fault")
+        await stage.crew.dismiss(*CLIENTS)
         rested_at = time.monotonic()
         try:
             await stage.until_quiet(QUIET_SECONDS)
@@ -93,7 +98,7 @@ async def run(arguments: argparse.Namespace, directory: Path) -> bool:
             problems.append(str(error))
         rest_seconds = time.monotonic() - rested_at
         await stage.crew.stop()
-        history = await stage.history(moods=customers.moods, promised=customers.promised)
+        history = await stage.history(customers)
         problems += [*find_faults(history), *stage.crew.surprises]
         put_aside = await stage.put_aside()
         _tell(stage, nemesis, customers, history, put_aside, rest_seconds, time.monotonic() - began_at)
@@ -122,6 +127,8 @@ def _tell(
     print(
         f"{len(history.sagas)} sagas in {seconds:.0f} s: {statuses}; at rest {rest_seconds:.1f} s after the last order"
     )
+    notes = Counter(note.what for note in history.notes)
+    print(f"{len(history.sales)} sold in a transaction of a till's own; clients noted: {dict(sorted(notes.items()))}")
     print(f"{len(history.effects)} effects, {sum(map(len, history.journal.values()))} rows in the journal")
     print(f"{sum(stage.crew.kills.values())} processes killed: {kills}")
     print(f"{sum(points.values())} of them at {len(points)} crash points: {dict(sorted(points.items()))}")

@@ -14,11 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
-from tests.chaos.shop.__main__ import NO_SERVER
+from tests.chaos.shop.__main__ import NO_SERVER, SERVES
 
 REPOSITORY: Final = Path(__file__).parents[2]
 LOOK_SECONDS: Final = 0.05
 STOP_SECONDS: Final = 30.0
+BEGIN_SECONDS: Final = 120.0
 AGAIN_SECONDS: Final = 0.5
 """How long a process that found no server is let be."""
 
@@ -40,25 +41,40 @@ class Member:
         """The points at which processes here have killed themselves."""
         self.process: subprocess.Popen[bytes] | None = None
         self.frozen = False
+        self.dismissed = False
+        """Whether it is to stay away when it has ended."""
+        self.lives = 0
+        """How many processes have been started here."""
         self.again_at = 0.0
         self._environment = environment
+        self._begins_at = 0
 
     def start(self) -> None:
         """Start a process here."""
+        self.lives += 1
         self.armed, self.arm_next = self.arm_next, None
         arming = {} if self.armed is None else {ARM: self.armed}
+        identity = {"CHAOS_MEMBER": self.name, "CHAOS_LIFE": str(self.lives)}
         with self.log.open("ab") as log:
             log.write(f"--- {self.name} starts, armed with {self.armed}\n".encode())
             log.flush()
+            self._begins_at = log.tell()
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.chaos.shop", self.role],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=REPOSITORY,
-                env=_plain_environment() | dict(self._environment) | arming,
+                env=_plain_environment() | dict(self._environment) | identity | arming,
                 start_new_session=True,  # Ctrl-C is for who runs this
             )
+
+    @property
+    def serves(self) -> bool:
+        """Whether the process that was started here last has begun to serve, and heeds signals."""
+        with self.log.open("rb") as log:
+            log.seek(self._begins_at)
+            return any(line.endswith(f": {SERVES}\n".encode()) for line in log)
 
     def signal(self, which: signal.Signals) -> None:
         """Send it a signal, if it runs."""
@@ -108,6 +124,30 @@ class Crew:
             self.kills[member.role] += 1
             member.process.kill()
 
+    async def renew(self, name: str) -> None:
+        """Tell it to stop, in good order, and wait until another serves in its place."""
+        member = self.members[name]
+        await self.until_serving(name)
+        life, process = member.lives, member.process
+        assert process is not None
+        self._to_die.add(process.pid)
+        process.send_signal(signal.SIGTERM)
+        await self._expect_good_end(member, process)
+        await self.until_serving(name, after_life=life)
+
+    async def until_serving(self, name: str, *, after_life: int = 0) -> None:
+        """Wait until a process there has begun to serve that is not the one of that life, or one before it.
+
+        Raises:
+            TimeoutError: it takes longer than `BEGIN_SECONDS`.
+        """
+        member = self.members[name]
+        give_up_at = time.monotonic() + BEGIN_SECONDS
+        while member.lives <= after_life or not member.serves:
+            if time.monotonic() > give_up_at:
+                raise TimeoutError(f"{name} does not serve; see {member.log}")
+            await asyncio.sleep(LOOK_SECONDS)
+
     def freeze(self, name: str) -> None:
         """Stop it from running."""
         self.members[name].frozen = True
@@ -137,18 +177,28 @@ class Crew:
     async def stop(self) -> None:
         """Tell all of them to stop, in good order; who does not is a surprise."""
         await self._let_be()
-        for member in self.members.values():
+        await self.dismiss()
+
+    async def dismiss(self, *roles: str) -> None:
+        """Tell those of these roles to stop, in good order, and start nobody in their places."""
+        members = [self.members[name] for name in self.names(*roles) if not self.members[name].dismissed]
+        for member in members:
+            member.dismissed = True
             member.signal(signal.SIGTERM)
-        for member in self.members.values():
-            if member.process is None:
-                continue
-            try:
-                code = await asyncio.to_thread(member.process.wait, STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.surprises.append(f"{member.name} was told to stop, and did not; see {member.log}")
-            else:
-                if code not in (0, NO_SERVER):
-                    self.surprises.append(f"{member.name} was told to stop, and ended with {code}; see {member.log}")
+        for member in members:
+            if member.process is not None:
+                await self._expect_good_end(member, member.process)
+
+    async def _expect_good_end(self, member: Member, process: subprocess.Popen[bytes]) -> None:
+        has_served = member.serves
+        try:
+            code = await asyncio.to_thread(process.wait, STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.surprises.append(f"{member.name} was told to stop, and did not; see {member.log}")
+        else:
+            is_too_soon = code == -signal.SIGTERM and not has_served
+            if code not in (0, NO_SERVER) and not is_too_soon:
+                self.surprises.append(f"{member.name} was told to stop, and ended with {code}; see {member.log}")
 
     async def _let_be(self) -> None:
         if self._keeper is not None:
@@ -161,7 +211,8 @@ class Crew:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             for member in self.members.values():
-                self._look_at(member)
+                if not member.dismissed:
+                    self._look_at(member)
 
     def _look_at(self, member: Member) -> None:
         assert member.process is not None

@@ -8,6 +8,7 @@ import random
 from contextlib import suppress
 
 from sagaflow import SagaClient, SagaflowError
+from tests.chaos.notebook import Note
 from tests.chaos.scripts import ASKED_TWICE, CANCELLED, Moods, moods_of
 from tests.chaos.shop.messages import Order
 
@@ -25,6 +26,8 @@ class Customers:
         self.moods: dict[str, Moods] = {}
         self.settled = 0
         """Orders of which a customer has heard the end."""
+        self.notes: list[Note] = []
+        """What they were told of the end."""
         self._client = client
         self._seed = seed
         self._count = count
@@ -62,5 +65,6 @@ class Customers:
                 async with asyncio.timeout(CANCEL_SECONDS):
                     await self._client.cancel(ids[0], reason="changed my mind", actor="customer")
         with suppress(TimeoutError):
-            await self._client.outcome(ids[0], timeout=OUTCOME_SECONDS)
+            status = await self._client.outcome(ids[0], timeout=OUTCOME_SECONDS)
+            self.notes.append(Note(key, "ended", str(ids[0]), str(status)))
             self.settled += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import Final
 
 import asyncpg
 
-from tests.chaos.scripts import BEFORE_PIVOT, BEHIND_PIVOT, PIVOT, Moods, may_be_stuck, must_not_complete
+from tests.chaos.notebook import Note
+from tests.chaos.scripts import BEFORE_PIVOT, BEHIND_PIVOT, PIVOT, SALE, Moods, may_be_stuck, must_not_complete
 
 AFTER: Final[Mapping[str, Sequence[str]]] = {
     "orders.place": (),
@@ -66,6 +67,14 @@ class Effect:
     what: str
 
 
+@dataclass(frozen=True, slots=True)
+class Sale:
+    """A row that a till has written in the transaction in which it started its order."""
+
+    key: str
+    saga_id: str
+
+
 @dataclass
 class History:
     """All that there is to be judged."""
@@ -80,6 +89,9 @@ class History:
     """The scripts, by key."""
     promised: Mapping[str, str] = field(default_factory=dict)
     """The ids of the sagas that customers were told to be started, by key."""
+    sales: Sequence[Sale] = ()
+    notes: Sequence[Note] = ()
+    """What clients have asked for and were told, as they wrote it down."""
 
     @property
     def statuses(self) -> Counter[str]:
@@ -99,6 +111,8 @@ def _faults(history: History) -> Iterator[str]:
     for key, saga_id in history.promised.items():
         if by_key.get(key) != saga_id:
             yield f"order {key} was promised to be saga {saga_id}, and is {by_key.get(key)}"
+    yield from _of_the_sales(history.sales, history.notes, by_key)
+    yield from _of_the_notes(history.notes, {saga.key: saga for saga in history.sagas})
     known = {saga.saga_id for saga in history.sagas}
     for effect in (*history.effects, *history.gateway):
         if effect.saga_id not in known:
@@ -117,6 +131,32 @@ def _faults(history: History) -> Iterator[str]:
             *_Effects(effects[saga.saga_id], gateway[saga.saga_id]).faults(saga.status),
         ]
         yield from (f"saga {saga.saga_id} ({saga.key}, {saga.status}, {dict(moods)}): {fault}" for fault in found)
+
+
+def _of_the_sales(sales: Sequence[Sale], notes: Sequence[Note], by_key: Mapping[str, str]) -> Iterator[str]:
+    """An order exists if the transaction that it was started in was committed, and only then."""
+    sold = {sale.key for sale in sales}
+    for sale in sales:
+        if by_key.get(sale.key) != sale.saga_id:
+            yield f"{sale.key} was sold with saga {sale.saga_id}, and is {by_key.get(sale.key)}"
+    for key, saga_id in by_key.items():
+        if key.startswith(SALE) and key not in sold:
+            yield f"{key} is saga {saga_id}, and its sale was never committed"
+    for note in notes:
+        if note.what == "committed" and note.key not in sold:
+            yield f"{note.key} was told to be committed, and is not there"
+        if note.what == "rolled back" and (note.key in sold or note.key in by_key):
+            yield f"{note.key} was rolled back, and is there"
+
+
+def _of_the_notes(notes: Sequence[Note], by_key: Mapping[str, Saga]) -> Iterator[str]:
+    """What a client was told is the truth, and the same each time."""
+    for note in notes:
+        saga = by_key.get(note.key)
+        if note.saga_id and (saga is None or saga.saga_id != note.saga_id):
+            yield f"a client was told that {note.key} is saga {note.saga_id}, and it is {saga and saga.saga_id}"
+        elif note.what == "ended" and saga is not None and saga.status != note.status:
+            yield f"a client was told that {note.key} is {note.status}, and it is {saga.status}"
 
 
 def _by_saga(effects: Sequence[Effect]) -> Mapping[str, list[Effect]]:
@@ -246,6 +286,7 @@ class _Effects:
 SAGAS: Final = "SELECT id::text AS saga_id, key, status, version FROM sagaflow.saga"
 JOURNAL: Final = "SELECT saga_id::text AS saga_id, seq, status, event ->> 'event' AS event FROM sagaflow.journal"
 AGENDA: Final = "SELECT saga_id::text AS saga_id, due_at < 'infinity' AS is_due FROM sagaflow.agenda"
+SALES: Final = "SELECT key, saga AS saga_id FROM till.sale"
 EFFECTS: Final = "SELECT extract(epoch FROM at)::float8 AS at, saga, step, what FROM effect"
 GATEWAY: Final = "SELECT at, saga, what FROM entry"
 STEP_OF: Final = {"hold": AUTHORIZE, "void": AUTHORIZE, "capture": PIVOT}
@@ -256,10 +297,12 @@ async def read_history(
     services: Sequence[str],
     gateway: Path,
     *,
-    moods: Mapping[str, Moods],
+    notes: Sequence[Note],
+    moods: Callable[[str], Moods],
     promised: Mapping[str, str],
 ) -> History:
-    """Read it from the database of the coordinator, those of the services, and the books of the gateway."""
+    """Read it from the database of the coordinator, which is the tills' too, those of the services, and the books of
+    the gateway; `moods` gives the script of a key."""
     connection = await asyncpg.connect(coordinator)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -267,6 +310,7 @@ async def read_history(
             journal: dict[str, list[Entry]] = defaultdict(list)
             for row in await connection.fetch(f"{JOURNAL} ORDER BY saga_id, seq"):
                 journal[row["saga_id"]].append(Entry(row["seq"], row["status"], row["event"]))
+            sales = [Sale(**row) for row in await connection.fetch(SALES)]
             agenda = {row["saga_id"]: row["is_due"] for row in await connection.fetch(AGENDA)}
     finally:
         await connection.close()
@@ -277,7 +321,17 @@ async def read_history(
             effects += [Effect(*row) for row in await connection.fetch(EFFECTS)]
         finally:
             await connection.close()
-    return History(sagas, journal, agenda, effects, _read_gateway(gateway), moods, promised)
+    return History(
+        sagas,
+        journal,
+        agenda,
+        effects,
+        _read_gateway(gateway),
+        {saga.key: moods(saga.key) for saga in sagas},
+        promised,
+        sales,
+        notes,
+    )
 
 
 def _read_gateway(path: Path) -> Sequence[Effect]:

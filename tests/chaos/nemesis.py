@@ -15,7 +15,7 @@ import aio_pika
 
 from tests.chaos.points import PAIRS, PLACES, die_next_at
 from tests.chaos.servers import DISK_ALARM, DISK_USUAL, MEMORY_ALARM, MEMORY_USUAL, Servers
-from tests.chaos.shop.__main__ import COORDINATOR
+from tests.chaos.shop.__main__ import CLIENTS, COORDINATOR
 from tests.chaos.shop.services import SERVICES
 from tests.chaos.stage import Stage
 from tests.chaos.wire import Wire
@@ -32,6 +32,7 @@ PASSINGS: Final = (1, 1, 2, 3, 5, 10)
 ROUND: Final[Mapping[str, int]] = {
     "kill a coordinator": 9,
     "kill a service": 14,
+    "kill a client": 6,
     "arm a process": 5,
     "arm two processes": 3,
     "freeze a coordinator": 3,
@@ -95,6 +96,7 @@ class Nemesis:
         self._kinds: Mapping[str, Callable[[Fault], Awaitable[None]]] = {
             "kill a coordinator": self._kill(COORDINATOR),
             "kill a service": self._kill(*SERVICES),
+            "kill a client": self._kill(*CLIENTS),
             "arm a process": self._arm,
             "arm two processes": self._arm_two,
             "freeze a coordinator": self._freeze(COORDINATOR),

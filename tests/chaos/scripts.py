@@ -15,11 +15,16 @@ EXTERNAL: Final = ("payments.authorize", PIVOT)
 
 ASKED_TWICE: Final = 0.1
 CANCELLED: Final = 0.06
+ROLLED_BACK: Final = 0.2
+"""How many of those who sell in a transaction of their own think better of it."""
+
+SALE: Final = "sale-"
+"""How the keys of orders begin that are started in a transaction of a till's own."""
 
 
-def moods_of(seed: int, number: int) -> Moods:
-    """The moods of the steps of one order, and of their undos ("undo <step>")."""
-    draw = random.Random(f"{seed}/{number}")
+def moods_of(seed: int, name: int | str) -> Moods:
+    """The moods of the steps of one order, of this number or key, and of their undos ("undo <step>")."""
+    draw = random.Random(f"{seed}/{name}")
     moods: dict[str, str] = {}
     for step in (*BEFORE_PIVOT, PIVOT, *BEHIND_PIVOT):
         if draw.random() < 0.2:

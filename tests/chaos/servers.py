@@ -6,10 +6,8 @@ Two of PostgreSQL, so that one participant's database can be away while the othe
 from __future__ import annotations
 
 import signal
-import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Final, Self
 
 from tests.chaos.shop.__main__ import COORDINATOR
@@ -17,13 +15,11 @@ from tests.chaos.shop.services import SERVICES
 from tests.servers.handle import Server
 from tests.servers.lookup import Candidate, NoSource, NotAvailable
 from tests.servers.postgres import local_postgres
-from tests.servers.process import PrivateServer, Program
+from tests.servers.process import PrivateServer, Program, run_beside
 from tests.servers.rabbitmq import local_rabbitmq
 
 APART: Final = "payments"
 """The service whose database is on a server of its own."""
-
-CONTROL_SECONDS: Final = 60.0
 
 MEMORY_USUAL: Final = ("set_vm_memory_high_watermark", "absolute", "512MiB")
 MEMORY_ALARM: Final = ("set_vm_memory_high_watermark", "absolute", "1MB")
@@ -65,18 +61,7 @@ class Servers:
 
 def control_broker(broker: Program, *command: str) -> None:
     """Run `rabbitmqctl` for a broker, as the account that it runs as."""
-    done = subprocess.run(
-        [str(Path(broker.command[0]).parent / "rabbitmqctl"), *command],
-        cwd=broker.directory,
-        env=broker.environment,
-        user=broker.account.user,
-        group=broker.account.group,
-        capture_output=True,
-        text=True,
-        timeout=CONTROL_SECONDS,
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"rabbitmqctl {' '.join(command)} ended with {done.returncode}: {done.stdout}{done.stderr}")
+    run_beside(broker, "rabbitmqctl", *command)
 
 
 def _start(stack: ExitStack, find: Callable[[], Candidate]) -> Server:

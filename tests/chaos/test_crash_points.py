@@ -19,7 +19,7 @@ SEED = 4
 
 async def test_every_crash_point_is_hit_and_nothing_is_lost(tmp_path: Path, postgres: Server, rabbitmq: Server) -> None:
     servers = dict.fromkeys([COORDINATOR, *SERVICES], postgres.url)
-    async with Stage(tmp_path, postgres=servers, rabbitmq=rabbitmq.url) as stage:
+    async with Stage(tmp_path, postgres=servers, rabbitmq=rabbitmq.url, seed=SEED) as stage:
         for role in servers:
             stage.add(role, 1)
         async with stage.client() as client:
@@ -30,7 +30,7 @@ async def test_every_crash_point_is_hit_and_nothing_is_lost(tmp_path: Path, post
             await customers.close()
         await stage.until_quiet(QUIET_SECONDS)
         await stage.crew.stop()
-        history = await stage.history(moods=customers.moods, promised=customers.promised)
+        history = await stage.history(customers)
     assert find_faults(history) == []
     assert stage.crew.surprises == []
     assert {"COMPLETED", "COMPENSATED"} <= history.statuses.keys()

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from tests.chaos.crew import REPOSITORY
-from tests.chaos.history import AFTER, AUTHORIZE, Effect, Entry, History, Saga, find_faults
+from tests.chaos.history import AFTER, AUTHORIZE, Effect, Entry, History, Saga, Sale, find_faults
+from tests.chaos.notebook import Note
 from tests.chaos.scripts import BEFORE_PIVOT, PIVOT, Moods
 
 ID = "00000000-0000-0000-0000-000000000001"
@@ -63,6 +64,29 @@ def stuck() -> History:
     return history("STUCK", effects, events, moods={"stock.label": "refuse", f"undo {AUTHORIZE}": "never"})
 
 
+SOLD = "sale-1"
+
+
+def sold() -> History:
+    """An order that was started in the transaction of its sale, asked for twice, and waited for; and a sale that was
+    rolled back."""
+    given = completed()
+    (saga,) = given.sagas
+    return replace(
+        given,
+        sagas=[replace(saga, key=SOLD)],
+        promised={},
+        sales=[Sale(SOLD, ID), Sale(SOLD, ID)],
+        notes=[
+            Note(SOLD, "asked"),
+            Note(SOLD, "committed", ID),
+            Note(SOLD, "ended", ID, "COMPLETED"),
+            Note("sale-2", "asked"),
+            Note("sale-2", "rolled back"),
+        ],
+    )
+
+
 def without(given: History, step: str, what: str) -> History:
     """The same, but this has not happened."""
     return replace(
@@ -97,7 +121,9 @@ def with_status(given: History, status: str) -> History:
     return replace(given, sagas=[replace(given.sagas[0], status=status)])
 
 
-@pytest.mark.parametrize("right", [completed(), compensated(), stuck()], ids=["completed", "compensated", "stuck"])
+@pytest.mark.parametrize(
+    "right", [completed(), compensated(), stuck(), sold()], ids=["well", "undone", "stuck", "sold"]
+)
 def test_nothing_is_wrong_with_what_is_right(right: History) -> None:
     assert find_faults(right) == []
 
@@ -167,6 +193,27 @@ WRONG: list[tuple[str, History]] = [
     ),
     ("has 2 sagas", replace(completed(), sagas=[*completed().sagas, replace(completed().sagas[0], saga_id="another")])),
     ("was promised to be saga another", replace(completed(), promised={KEY: "another"})),
+    *(
+        (complaint, replace(sold(), sales=sales, notes=notes))
+        for complaint, sales, notes in (
+            ("was sold with saga another, and is " + ID, [Sale(SOLD, "another")], []),
+            ("was sold with saga 2, and is None", [Sale(SOLD, ID), Sale("sale-2", "2")], []),
+            ("was sold with saga another", [Sale(SOLD, ID), Sale(SOLD, "another")], []),
+            ("its sale was never committed", [], []),
+            ("was told to be committed, and is not there", [Sale(SOLD, ID)], [Note("sale-2", "committed")]),
+            ("was rolled back, and is there", [Sale(SOLD, ID)], [Note(SOLD, "rolled back")]),
+        )
+    ),
+    *(
+        (complaint, replace(completed(), notes=[note]))
+        for complaint, note in (
+            ("was told that order-1 is saga another", Note(KEY, "promised", "another")),
+            ("was told that order-2 is saga 2, and it is None", Note("order-2", "promised", "2")),
+            ("was told that order-1 is COMPENSATED", Note(KEY, "ended", ID, "COMPENSATED")),
+            ("was told that order-1 is saga another", Note(KEY, "ended", "another", "COMPLETED")),
+        )
+    ),
+    ("has 2 sagas", replace(sold(), sagas=[*sold().sagas, replace(sold().sagas[0], saga_id="another")])),
     ("was promised to be saga 2, and is None", replace(completed(), promised={KEY: ID, "order-2": "2"})),
 ]
 

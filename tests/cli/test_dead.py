@@ -77,13 +77,29 @@ def test_list_filters_and_show_tells_one_whole(sagaflow: Sagaflow, options: list
     assert numbers(sagaflow, options) == [3, 2, 1]
     of_queue = sagaflow("dead", "list", "participant", "--queue=commands.payments", "--json", *options[-2:])
     assert [line["number"] for line in of_queue.lines] == [2, 1]
-    said = sagaflow("dead", "show", "2", *options)
+    said = sagaflow("dead", "show", "2", "--payload", *options)
     assert said.output.startswith("from  commands.payments\nat ")
     assert "why   given up: delivery_limit" in said.output
     assert '"c": 3' in said.output
     missing = sagaflow("dead", "show", "9", *options)
     assert (missing.code, missing.output) == (1, "")
     assert "no message 9 is put aside" in missing.errors
+
+
+def test_what_is_in_messages_is_shown_only_to_who_asks_for_it(sagaflow: Sagaflow, options: list[str]) -> None:
+    asked = [
+        ["list", "participant", *options[-2:]],
+        ["show", "2", *options],
+        ["replay", "2", "--broker=amqp://b", *options],
+        ["drop", "2", "--reason=none", *options],
+    ]
+    for words in asked:
+        for said in (sagaflow("dead", *words), sagaflow("dead", *words, "--json")):
+            assert said.code == 0
+            assert '"c"' not in said.output + said.errors
+            assert r"\"c\"" not in said.output + said.errors
+    (shown,) = sagaflow("dead", "show", "2", "--payload", "--json", *options).lines
+    assert (shown["body"], shown["bytes"]) == (OTHER.decode(), len(OTHER))
 
 
 def test_replay_is_shown_first_and_then_sends_back_and_forgets(

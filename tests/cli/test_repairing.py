@@ -219,3 +219,21 @@ def test_a_password_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert how_to_confirm("retry", which, options, plain) == f"{command}--database {plain} --yes"
     monkeypatch.setenv("SAGAFLOW_DATABASE", url)
     assert how_to_confirm("retry", which, options, url) == f"{command}--yes"
+
+
+@pytest.mark.parametrize(("verb", "option"), [("retry", "input"), ("reply --succeeded", "result")])
+def test_a_payload_that_was_typed_is_not_repeated(
+    sagaflow: Sagaflow, sunk: list[str], verb: str, option: str, tmp_path: Path
+) -> None:
+    typed = sagaflow(*verb.split(), *STUCK, *REASON, f"--{option}", '"4111-canary"', *sunk)
+    assert "would be" in typed.output
+    assert f"--{option} '***' " in typed.output
+    assert f"(*** is the {option} as you gave it, or @FILE with it in a file)" in typed.output
+    assert "canary" not in typed.output + typed.errors
+    file = tmp_path / "mended.json"
+    file.write_text('"4111-canary"')
+    named = sagaflow(*verb.split(), *STUCK, *REASON, f"--{option}", f"@{file}", *sunk)
+    assert f"--{option} @{file} " in named.output
+    assert "***" not in named.output
+    refused = sagaflow(*verb.split(), *STUCK, *REASON, f"--{option}", "***", "--yes", *sunk)
+    expect_one_line(refused, "this is no JSON")

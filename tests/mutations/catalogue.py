@@ -148,7 +148,7 @@ MUTATIONS: Final[Sequence[Mutation]] = (
     Mutation(
         "believe a refusal that comes after a call that may have succeeded",
         BARRIER,
-        "        if _may_have_happened_before(step, command):\n",
+        "        if _may_have_happened_before(order.step, order.command):\n",
         "        if False:\n",
         BY_SAGAS,
     ),
@@ -336,5 +336,34 @@ MUTATIONS: Final[Sequence[Mutation]] = (
         "    if len(encoded) > PAYLOAD_BYTES_MAX:\n",
         "    if False:\n",
         ("tests/definitions/test_payloads.py",),
+    ),
+    # What is sensitive.
+    Mutation(
+        "record what an action was refused for as it was raised",
+        BARRIER,
+        "            refusal = told(order, error)\n",
+        "            refusal = ErrorInfo.of(error)\n",
+        ("tests/runners/test_sensitive.py",),
+    ),
+    Mutation(
+        "tell what a handler has raised as it was raised",
+        WORKER,
+        "verdict = Verdict(ReplyOutcome.FAILED, error=told(order, error))",
+        "verdict = Verdict(ReplyOutcome.FAILED, error=ErrorInfo.of(error))",
+        ("tests/runners/test_sensitive.py",),
+    ),
+    Mutation(
+        "forget that what an action returned may be sensitive",
+        BARRIER,
+        "        secrets |= order.step.result_type.secrets(returned)\n",
+        "        pass\n",
+        ("tests/runners/test_sensitive.py",),
+    ),
+    Mutation(
+        "keep the error of a saga's own function as it was raised",
+        "sagaflow/runners/commands.py",
+        "ErrorInfo.of(error, saga.secrets(saga_input, payloads.results()))",
+        "ErrorInfo.of(error)",
+        ("tests/runners/test_sensitive.py",),
     ),
 )

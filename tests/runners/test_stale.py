@@ -26,7 +26,7 @@ from sagaflow.definitions import ids
 from sagaflow.definitions.messages import Command, ReplyOutcome
 from sagaflow.definitions.ports import BarrierKey, SagaStore, Transactions
 from sagaflow.runners.allowance import HANDLER_SECONDS_MAX, Allowance, Stale
-from sagaflow.runners.barrier import Barrier
+from sagaflow.runners.barrier import Barrier, Order
 from sagaflow.testing.transactions_contract import enter_action, record
 from tests.runners.world import (
     DEADLINE_SECONDS,
@@ -201,16 +201,16 @@ async def test_case_17_a_stale_action_is_refused_inside_its_transaction_and_leav
     airline, barrier, asked = Airline(), Barrier(await world.transactions()), command()
     step = airline.participant().steps["book_flight"]
     with pytest.raises(Stale, match="0 s were over"):
-        await barrier.carry_out(step, asked, Allowance(0.0, expires=True))
+        await barrier.carry_out(Order(step, asked, Allowance(0.0, expires=True)))
     assert airline.attempts == []
-    assert (await barrier.carry_out(step, asked, Allowance.of(asked))).outcome is ReplyOutcome.SUCCEEDED
+    assert (await barrier.carry_out(Order(step, asked, Allowance.of(asked)))).outcome is ReplyOutcome.SUCCEEDED
 
 
 async def test_what_was_recorded_is_the_truth_however_late_it_is_asked_for(world: World) -> None:
     airline, barrier, asked = Airline(), Barrier(await world.transactions()), command()
     step = airline.participant().steps["book_flight"]
-    done = await barrier.carry_out(step, asked, Allowance.of(asked))
-    assert await barrier.carry_out(step, asked, Allowance(0.0, expires=True)) == done
+    done = await barrier.carry_out(Order(step, asked, Allowance.of(asked)))
+    assert await barrier.carry_out(Order(step, asked, Allowance(0.0, expires=True))) == done
     assert airline.attempts == [1]
 
 
@@ -228,8 +228,8 @@ async def test_an_action_whose_time_is_over_before_the_commit_is_rolled_back(wor
     step = stubborn.step("book_flight", no_compensation="none")(hang)
     airline, barrier, asked = Airline(), Barrier(await world.transactions()), command()
     with pytest.raises(Stale):
-        await barrier.carry_out(step, asked, Allowance(LATE_SECONDS, expires=True))
-    await barrier.carry_out(airline.participant().steps["book_flight"], asked, Allowance.of(asked))
+        await barrier.carry_out(Order(step, asked, Allowance(LATE_SECONDS, expires=True)))
+    await barrier.carry_out(Order(airline.participant().steps["book_flight"], asked, Allowance.of(asked)))
     assert airline.attempts == [1], "nothing was recorded"
 
 
@@ -238,20 +238,20 @@ async def test_a_call_that_was_made_is_recorded_however_late(world: World) -> No
     stubborn: Participant[Any] = Participant("airline")
     step = stubborn.external_step("book_flight", no_compensation="none")(hang)
     barrier, asked = Barrier(await world.transactions()), command()
-    late = await barrier.carry_out(step, asked, Allowance(LATE_SECONDS, expires=True))
+    late = await barrier.carry_out(Order(step, asked, Allowance(LATE_SECONDS, expires=True)))
     assert late.outcome is ReplyOutcome.SUCCEEDED
     with pytest.raises(Stale):
-        await barrier.carry_out(step, command(), Allowance(0.0, expires=True))
+        await barrier.carry_out(Order(step, command(), Allowance(0.0, expires=True)))
 
 
 async def test_an_undo_is_carried_out_however_long_it_has_waited(world: World) -> None:
     airline, barrier, asked = Airline(), Barrier(await world.transactions()), command()
     step = airline.participant().steps["book_flight"]
-    await barrier.carry_out(step, asked, Allowance.of(asked))
+    await barrier.carry_out(Order(step, asked, Allowance.of(asked)))
     undo = msgspec.structs.replace(asked, operation=Operation.COMPENSATION, budget_seconds=0.5)
     allowance = Allowance.of(undo)
     await asyncio.sleep(0.6)
-    assert (await barrier.carry_out(step, undo, allowance)).outcome is ReplyOutcome.SUCCEEDED
+    assert (await barrier.carry_out(Order(step, undo, allowance))).outcome is ReplyOutcome.SUCCEEDED
     assert airline.undone == [1]
 
 

@@ -168,6 +168,12 @@ class ContainerServer:
         """Remove the container and its data."""
         self._container.stop()
 
+    def run(self, *command: str) -> None:
+        """Run a program in the container."""
+        code, output = self._container.exec(list(command))
+        if code != 0:
+            raise RuntimeError(f"{' '.join(command)} ended with {code}: {output!r}")
+
     def _wait_until_it_serves(self) -> None:
         ask = partial(self._image.ask, self.url)
         wait_until_it_serves(ask, self._image.full_name, check_alive=self._check_alive)

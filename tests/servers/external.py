@@ -50,5 +50,8 @@ class _NoControl:
     def close(self) -> None:
         """Leave it as it is."""
 
+    def run(self, *command: str) -> NoReturn:
+        self._refuse("administer")
+
     def _refuse(self, what: str) -> NoReturn:
         raise NotOurs(f"This test has to {what} {self.name}; unset {self.variable} to give it one that it may.")

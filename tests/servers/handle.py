@@ -25,6 +25,9 @@ class Control(Protocol):
     def close(self) -> None:
         """End it for good: nothing of it is left, running or on disk."""
 
+    def run(self, *command: str) -> None:
+        """Run a program that comes with it, where it runs and as whom, such as `rabbitmqctl`; raises if that fails."""
+
 
 @dataclass(frozen=True)
 class Server:
@@ -61,3 +64,7 @@ class Server:
     def close(self) -> None:
         """End it for good."""
         self.control.close()
+
+    def run(self, *command: str) -> None:
+        """Run a program that comes with it, such as `rabbitmqctl`."""
+        self.control.run(*command)

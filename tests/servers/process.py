@@ -17,6 +17,7 @@ from tests.servers.handshake import StartFailed, wait_until_it_serves
 from tests.servers.machine import Account
 
 STOP_SECONDS = 30.0
+RUN_SECONDS = 60.0
 LOG_LINES = 20
 
 
@@ -104,6 +105,23 @@ def _order(program: Program) -> str:
     )
 
 
+def run_beside(program: Program, *command: str) -> None:
+    """Run another program of those that lie beside it, such as `rabbitmqctl`, as it runs itself."""
+    beside = str(Path(program.command[0]).parent)
+    done = subprocess.run(
+        list(command),
+        cwd=program.directory,
+        env={**program.environment, "PATH": f"{beside}{os.pathsep}{program.environment['PATH']}"},
+        user=program.account.user,
+        group=program.account.group,
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stdout}{done.stderr}")
+
+
 class PrivateServer:
     """The control of a server that is made of programs on this machine: each one needs those before it."""
 
@@ -150,6 +168,10 @@ class PrivateServer:
         for directory in self.directories:
             if directory.exists():
                 shutil.rmtree(directory)
+
+    def run(self, *command: str) -> None:
+        """Run a program that comes with the main one."""
+        run_beside(self.main, *command)
 
     def _end_last(self, *, by: signal.Signals) -> None:
         if self._running:

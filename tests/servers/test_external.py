@@ -48,7 +48,7 @@ def test_a_server_that_answers_is_taken_and_left_alone(postgres: Server) -> None
     server = look_for(postgres.url, ask_postgres).start()
 
     assert (server.url, server.version, server.source) == (postgres.url, postgres.version, VARIABLE)
-    for touch in (server.start, server.stop, server.kill, server.restart):
+    for touch in (server.start, server.stop, server.kill, server.restart, server.run):
         with pytest.raises(NotOurs, match=f"unset {VARIABLE}"):
             touch()
     server.close()

@@ -25,6 +25,9 @@ class Nothing:
     def close(self) -> None:
         """Do nothing."""
 
+    def run(self, *command: str) -> None:
+        """Do nothing."""
+
 
 def available(source: str) -> Probe:
     """A source that serves."""

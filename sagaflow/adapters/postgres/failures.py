@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
 
-from sagaflow.errors import Locked, SagaflowError, SchemaError, Unavailable
+from sagaflow.errors import Locked, NotPermitted, SagaflowError, SchemaError, Unavailable
 
 DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 """All that the driver raises. OSError stands for the network and, since Python 3.11, for TimeoutError."""
@@ -32,15 +34,51 @@ _UNAVAILABLE: Final = {
 READ_ONLY: Final = "25006"
 """The server is a standby, or was made read-only: connections that were made before are of no use."""
 
+NO_RIGHT: Final = "42501"
+"""The role may not do it."""
+
 _WRONG_TABLES: Final = {
     "3F000",  # no such schema
-    "42501",  # no right to use it
     "42703",  # no such column
     "42P01",  # no such table
 }
 
 
-def explain(error: Exception, *, lost: bool = False, where: str = "PostgreSQL", mend: str = "") -> SagaflowError | None:
+_DENIED: Final = re.compile(r"permission denied for (table|view|schema|database) \"?([^\"\s]+)")
+_TABLE_RIGHTS: Final = "SELECT, INSERT, UPDATE, DELETE"
+
+
+@dataclass(frozen=True, slots=True)
+class Mend:
+    """What a person does about tables: `upgrade` if they are not as they should be; and the `schema` that they are in,
+    to which a role needs rights. With `migrating`, it is the tables themselves that are being made."""
+
+    upgrade: str
+    schema: str
+    migrating: bool = False
+
+    def right(self, said: str) -> str:
+        """What lets the role do what the server has denied it in these words."""
+        if self.migrating:
+            return "migrate as the role that owns the tables; if there are none yet, as one with CREATE on the database"
+        match = _DENIED.search(said)
+        kind, name = match.groups() if match is not None else ("", "")
+        rights = {
+            "table": f"{_TABLE_RIGHTS} ON {self.schema}.{name}",
+            "view": f"SELECT ON {self.schema}.{name}",
+            "schema": f"USAGE ON SCHEMA {name}",
+            "database": f"CREATE ON DATABASE {name}",
+        }
+        anything = f"{_TABLE_RIGHTS} ON ALL TABLES IN SCHEMA {self.schema}"
+        return f"run: GRANT {rights.get(kind, anything)} TO the role of this process"
+
+
+_NO_TABLES: Final = Mend("no tables are known here", "sagaflow")
+
+
+def explain(
+    error: Exception, *, lost: bool = False, where: str = "PostgreSQL", mend: Mend = _NO_TABLES
+) -> SagaflowError | None:
     """The error to raise instead of one of `DRIVER_ERRORS`, or None if neither the server nor its tables are
     at fault.
 
@@ -48,17 +86,20 @@ def explain(error: Exception, *, lost: bool = False, where: str = "PostgreSQL", 
         error: what was reported.
         lost: whether the connection is gone, which explains whatever was reported.
         where: which server, as it may be shown.
-        mend: what to do if the tables are not as they should be.
+        mend: what to do if the tables are not as they should be, or may not be used.
     """
     state = (error.sqlstate or "") if isinstance(error, asyncpg.PostgresError) else ""
     if state in _LOCKED:
         return Locked(f"{where}: {_one_line(error)}")
     if _is_unavailable(error, state):
         return Unavailable(f"{where}: {_one_line(error)}")
+    if state == NO_RIGHT:
+        said = _one_line(error)
+        return NotPermitted(f"{where}: {said}; {mend.right(said)}")
     if lost:
         return Unavailable(f"{where}: the connection was lost")
     if state in _WRONG_TABLES:
-        return SchemaError(f"{where}: {_one_line(error)}; {mend}")
+        return SchemaError(f"{where}: {_one_line(error)}; {mend.upgrade}")
     return None
 
 

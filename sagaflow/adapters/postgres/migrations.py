@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cache, cached_property
@@ -17,6 +17,7 @@ from importlib.resources import files
 from typing import Final
 
 from sagaflow.adapters.postgres.database import AnyConnection, explaining
+from sagaflow.adapters.postgres.failures import Mend
 from sagaflow.definitions.named_queries import load
 from sagaflow.errors import SchemaError
 
@@ -43,9 +44,9 @@ class Line(StrEnum):
         return {Line.COORDINATOR: "sagaflow.migration", Line.PARTICIPANT: "sagaflow_participant.migration"}[self]
 
     @property
-    def mend(self) -> str:
-        """What to type if the tables are missing or too old."""
-        return f"run: sagaflow db upgrade {self} --database URL"
+    def mend(self) -> Mend:
+        """What to type if the tables are missing or too old, or a role may not use them."""
+        return Mend(f"run: sagaflow db upgrade {self} --database URL", self.table.partition(".")[0])
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,11 @@ async def upgrade(connection: AnyConnection, line: Line) -> Sequence[Migration]:
     Raises:
         SchemaError: a migration that was applied is not the one of this version; nothing was done.
         Unavailable: the server cannot be reached, or a table could not be locked in time.
+        NotPermitted: the role may not do it; the message says what to grant.
     """
     applied: list[Migration] = []
     while True:
-        async with explaining(line.mend, connection), connection.transaction():
+        async with explaining(replace(line.mend, migrating=True), connection), connection.transaction():
             migration = await _apply_next(connection, line)
         if migration is None:
             return applied
@@ -122,7 +124,7 @@ async def check(connection: AnyConnection, line: Line) -> None:
     missing = [one for one in standing if one.applied_at is None]
     if missing:
         what = "are missing" if len(missing) == len(standing) else f"are too old, without {_label(missing[0])}"
-        raise SchemaError(await _complaint(connection, line, f"{what}; {line.mend}"))
+        raise SchemaError(await _complaint(connection, line, f"{what}; {line.mend.upgrade}"))
 
 
 def sql(line: Line, from_: int = 0, to: int | None = None) -> str:

@@ -21,7 +21,7 @@ from aiormq.connection import TCPTransportFactory, TLSTransportFactory
 from sagaflow.adapters.rabbitmq.broker import Broker
 from sagaflow.adapters.rabbitmq.failures import reason, unavailable
 from sagaflow.definitions.surroundings import current
-from sagaflow.errors import Unavailable
+from sagaflow.errors import NotPermitted, Unavailable
 
 if TYPE_CHECKING:
     from yarl import URL
@@ -111,9 +111,10 @@ def _explained(error: Unavailable, broker: Broker) -> Unavailable:
                 f"RabbitMQ at {broker} refuses the login of user {broker.user!r}; is the password right?"
             )
         case InvalidFrameError():  # this is how the driver takes the broker's no to the virtual host
-            return Unavailable(
+            return NotPermitted(
                 f"RabbitMQ at {broker} does not let user {broker.user!r} into the virtual host "
-                f"{broker.virtual_host!r}: it does not exist, or the user has no permission for it"
+                f"{broker.virtual_host!r}: it does not exist, or the user has no permission for it; "
+                f"run: rabbitmqctl set_permissions -p {broker.virtual_host} {broker.user} CONFIGURE WRITE READ"
             )
         case _:
             return error

@@ -7,13 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
-from aiormq.exceptions import ConnectionInternalError
+from aiormq.exceptions import ChannelAccessRefused, ConnectionInternalError
 
 from sagaflow.definitions.cancellation import is_being_cancelled
 from sagaflow.definitions.messages import printable
-from sagaflow.errors import Unavailable
+from sagaflow.errors import NotPermitted, Unavailable
 
 REASON_LENGTH_MAX = 300
+
+LACKS_A_RIGHT = "refused for user"
+"""So the broker says it; it refuses other things too, such as names that it keeps for itself."""
+GRANT = "; run: rabbitmqctl set_permissions -p VHOST USER CONFIGURE WRITE READ, with patterns that match it"
+"""What lets a user do it; the broker does not say which of the three rights was missing."""
 
 
 @contextmanager
@@ -35,6 +40,8 @@ def unavailable(what: str) -> Iterator[None]:
             raise asyncio.CancelledError from error
         if isinstance(error, TimeoutError):
             raise Unavailable(f"{what}: RabbitMQ did not answer in time") from error
+        if isinstance(error, ChannelAccessRefused):
+            raise NotPermitted(f"{what}: {reason(error)}{GRANT if LACKS_A_RIGHT in str(error) else ''}") from error
         raise Unavailable(f"{what}: {reason(error)}") from error
 
 

@@ -26,7 +26,7 @@ async def delete_namespace(url: str, namespace: str, addresses: Iterable[Address
         with unavailable(f"the namespace {namespace} cannot be removed"):
             async with connection.channel() as channel:
                 for address in addresses:
-                    for queue in (topology.queue(address), topology.dead_queue(address)):
+                    for queue in topology.queues(address):
                         await channel.queue_delete(queue)
                 for exchange in (topology.exchange, topology.dead):
                     await channel.exchange_delete(exchange)

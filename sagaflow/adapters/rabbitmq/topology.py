@@ -18,14 +18,18 @@ then.
 
 What is said here of a queue holds for its life: a broker refuses to change it, and who asks for it in other
 words is refused the queue. A different promise needs queues of different names.
+
+All of it is data first: `declarations` says once what is needed, and it is made, looked for, planned and
+compared from there.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Final
 
 from aio_pika import ExchangeType
 from aio_pika.abc import AbstractChannel
@@ -54,6 +58,32 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
+class Exchange:
+    """A durable direct exchange."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A durable queue, and what is promised about it."""
+
+    name: str
+    arguments: Mapping[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What is sent to the exchange with the name of the queue as its routing key goes to the queue."""
+
+    exchange: str
+    queue: str
+
+
+Declaration = Exchange | Queue | Binding
+
+
+@dataclass(frozen=True, slots=True)
 class QueueState:
     """How many bodies wait in a queue for a consumer, and how many consumers the broker believes that it has."""
 
@@ -65,7 +95,7 @@ class Topology:
     """The names of exchanges and queues in a namespace, and their making.
 
     With `declare`, they are made as they are needed. Without it they are only looked for, which needs no
-    `configure` permission.
+    `configure` permission; all but the answers queues, which belong to the process that asks for them.
     """
 
     def __init__(self, namespace: str, *, declare: bool) -> None:
@@ -83,9 +113,24 @@ class Topology:
         """The name of its companion, where the broker puts what it gave up; answers have none."""
         return f"{self.dead}.{address}"
 
+    def queues(self, address: Address) -> list[str]:
+        """The names of the queues that the owner of an address reads: its own, and the companion if it has one."""
+        return [self.queue(address), self.dead_queue(address)] if _is_kept(address) else [self.queue(address)]
+
     def is_possible(self, address: Address) -> bool:
         """Whether a queue, and its companion, can have the name of this address."""
         return len(self.dead_queue(address).encode()) <= QUEUE_NAME_BYTES_MAX
+
+    def declarations(self, addresses: Iterable[Address]) -> Iterator[Declaration]:
+        """All that these addresses need, in the order in which it can be made: a companion is before its queue."""
+        yield Exchange(self.exchange)
+        yield Exchange(self.dead)
+        for address in addresses:
+            if _is_kept(address):
+                yield Queue(self.dead_queue(address), _DEAD_ARGUMENTS)
+                yield Binding(self.dead, self.dead_queue(address))
+            yield Queue(self.queue(address), self._arguments(address))
+            yield Binding(self.exchange, self.queue(address))
 
     async def prepare(self, connection: Connection, addresses: Iterable[Address]) -> None:
         """See to it that the exchanges and the queues of these addresses, with their companions, are there.
@@ -97,44 +142,31 @@ class Topology:
         """
         with unavailable("queues cannot be made" if self._declare else "queues cannot be looked for"):
             async with connection.channel() as channel:
-                await (self._make if self._declare else self._look_for)(channel, addresses)
+                for declaration in self.declarations(addresses):
+                    if self._declare or self._is_for_answers(declaration):
+                        await make(channel, declaration)
+                    else:
+                        await _look_for(channel, declaration)
 
-    async def look_at(self, connection: Connection, name: str) -> QueueState:
-        """What is in the queue; nothing and nobody if there is no such queue."""
+    async def look_at(self, connection: Connection, name: str) -> QueueState | None:
+        """What is in the queue; None if there is no such queue."""
         with unavailable("a queue cannot be looked at"):
             async with connection.channel() as channel:
                 try:
                     queue = await channel.get_queue(name)
                 except ChannelNotFoundEntity:
-                    return QueueState(waiting=0, consumers=0)
+                    return None
                 found = queue.declaration_result
                 return QueueState(waiting=found.message_count or 0, consumers=found.consumer_count or 0)
 
-    async def _make(self, channel: AbstractChannel, addresses: Iterable[Address]) -> None:
-        exchange = await channel.declare_exchange(self.exchange, ExchangeType.DIRECT, durable=True)
-        dead_exchange = await channel.declare_exchange(self.dead, ExchangeType.DIRECT, durable=True)
-        for address in addresses:
-            if _is_kept(address):
-                dead = await channel.declare_queue(self.dead_queue(address), durable=True, arguments=_DEAD_ARGUMENTS)
-                await dead.bind(dead_exchange)
-            queue = await channel.declare_queue(self.queue(address), durable=True, arguments=self._arguments(address))
-            await queue.bind(exchange)
+    def _is_for_answers(self, declaration: Declaration) -> bool:
+        match declaration:
+            case Exchange():
+                return False
+            case Queue(name=name) | Binding(queue=name):
+                return name.startswith(f"{self.exchange}.{QueueKind.ANSWERS}.")
 
-    async def _look_for(self, channel: AbstractChannel, addresses: Iterable[Address]) -> None:
-        await channel.get_exchange(self.exchange)
-        for address in addresses:
-            for name in self._names(address):
-                try:
-                    await channel.get_queue(name)
-                except ChannelNotFoundEntity as error:
-                    raise Unavailable(
-                        f"the queue {name} does not exist, and this process may not make it (declare=False)"
-                    ) from error
-
-    def _names(self, address: Address) -> list[str]:
-        return [self.queue(address), self.dead_queue(address)] if _is_kept(address) else [self.queue(address)]
-
-    def _arguments(self, address: Address) -> dict[str, Any]:
+    def _arguments(self, address: Address) -> Mapping[str, str | int]:
         if address.kind is QueueKind.ANSWERS:
             return {"x-queue-type": "quorum", "x-expires": ANSWERS_EXPIRE_SECONDS * 1_000}
         if address.kind is QueueKind.INQUIRIES:
@@ -149,9 +181,41 @@ class Topology:
         }
 
 
+async def make(channel: AbstractChannel, declaration: Declaration) -> None:
+    """Make it, unless it is there. The broker refuses, and closes the channel, if it is there in other words."""
+    match declaration:
+        case Exchange():
+            await channel.declare_exchange(declaration.name, ExchangeType.DIRECT, durable=True)
+        case Queue():
+            await channel.declare_queue(declaration.name, durable=True, arguments=dict(declaration.arguments))
+        case Binding():
+            queue = await channel.get_queue(declaration.queue, ensure=False)
+            await queue.bind(declaration.exchange, routing_key=declaration.queue)
+
+
+async def _look_for(channel: AbstractChannel, declaration: Declaration) -> None:
+    """Raises `Unavailable` if it is missing. Nobody can look for a binding, nor, without the right to make it,
+    at how something was declared."""
+    try:
+        match declaration:
+            case Exchange(name):
+                await channel.get_exchange(name)
+            case Queue(name):
+                await channel.get_queue(name)
+            case Binding():
+                return
+    except ChannelNotFoundEntity as error:
+        what = f"the {type(declaration).__name__.lower()} {name}"
+        raise Unavailable(
+            f"{what} does not exist, and this process may not make it (declare=False); make it: sagaflow broker apply"
+        ) from error
+
+
 def _is_kept(address: Address) -> bool:
     """Whether what goes there must not be lost."""
     return address.kind not in (QueueKind.ANSWERS, QueueKind.INQUIRIES)
 
 
-_DEAD_ARGUMENTS: Final[dict[str, Any]] = {"x-queue-type": "quorum", "x-delivery-limit": DEAD_DELIVERY_LIMIT}
+_DEAD_ARGUMENTS: Final[Mapping[str, str | int]] = MappingProxyType(
+    {"x-queue-type": "quorum", "x-delivery-limit": DEAD_DELIVERY_LIMIT}
+)

@@ -13,6 +13,7 @@ from sagaflow.adapters.rabbitmq.publishing import Publisher
 from sagaflow.adapters.rabbitmq.stream import RabbitDelivery
 from sagaflow.adapters.rabbitmq.supervision import Link
 from sagaflow.adapters.rabbitmq.topology import Topology
+from sagaflow.definitions.health import Trouble
 from sagaflow.definitions.ports import Address, DeadDelivery, Delivery, Letter, QueueKind, Subscription
 from sagaflow.errors import Unavailable
 
@@ -34,8 +35,9 @@ class RabbitTransport:
         namespace: the first part of the names of all exchanges and queues.
         heartbeat_seconds: a peer that is silent for three times as long, and a little, is given up.
         publish_timeout_seconds: how long the broker may take to confirm a message.
-        declare: make exchanges and queues as they are needed. Without it they must be there, and the user of
-            the URL needs no permission to configure any.
+        declare: make exchanges and queues as they are needed. Without it they must be there (`sagaflow broker
+            apply` makes them), and the user of the URL may configure nothing but the answers queue of its own
+            process, if it is a coordinator's or a client's.
         check_seconds: how often a subscription asks the broker whether all is well. After two doubtful answers, or six
             times without any delivery, it begins to consume anew.
 
@@ -98,6 +100,10 @@ class RabbitTransport:
             Unavailable: it is not connected.
         """
         return self._entered.publishing.connection.server_version
+
+    def troubles(self) -> Sequence[Trouble]:
+        """Connections that are lost at present; or, of those that are not, queues that are not consumed."""
+        return () if self._session is None else self._session.troubles()
 
     async def publish(self, letters: Sequence[Letter]) -> None:
         """Hand over messages; on return all are safe in their queues.
@@ -189,6 +195,10 @@ class _Session:
 
     async def close(self) -> None:
         await self._closing.aclose()
+
+    def troubles(self) -> Sequence[Trouble]:
+        lost = [link.trouble for link in (self.publishing, self.consuming) if link.trouble is not None]
+        return lost or [consumer.trouble for consumer in self.consumers if consumer.trouble is not None]
 
     async def _abandon_consumers(self) -> None:
         for consumer in list(self.consumers):

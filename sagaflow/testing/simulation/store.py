@@ -6,18 +6,19 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from sagaflow.core.events import CommandDeferred, Unserved
 from sagaflow.core.plan import Plan
 from sagaflow.core.state import SETTLED, OpStatus, SagaStatus
-from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
+from sagaflow.definitions.limits import LAPSED_KEPT_SECONDS, PUT_ASIDE_BYTES_MAX
 from sagaflow.definitions.messages import Announcement
+from sagaflow.definitions.ports import Overtaken
 from sagaflow.definitions.records import (
     NO_PROCESS,
     Attempt,
@@ -46,8 +47,7 @@ Clock = Callable[[], datetime]
 Records = list[SagaRecord]
 
 
-@dataclass(frozen=True, slots=True)
-class Agenda:
+class Agenda(Struct, frozen=True):
     """When a saga is to be looked at; see the schema of the real stores."""
 
     coordinator: str
@@ -138,6 +138,11 @@ class SimulatedStore:
         finally:
             tx.end()
 
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[SimulatedLoneTransaction]:
+        """A transaction that locks nothing before it writes, and is committed by that."""
+        yield SimulatedLoneTransaction(self)
+
     def begin(self) -> SimulatedStoreTransaction:
         """A transaction that whoever has it commits or ends."""
         tx = SimulatedStoreTransaction(self, self.clock())
@@ -190,7 +195,7 @@ class SimulatedStore:
         ]
         claimed = [saga_id for _, saga_id in sorted(due)[:limit]]
         for saga_id in claimed:
-            agenda[saga_id] = replace(agenda[saga_id], due_at=now + timedelta(seconds=hold_seconds))
+            agenda[saga_id] = structs.replace(agenda[saga_id], due_at=now + timedelta(seconds=hold_seconds))
         return [Due(saga_id, agenda[saga_id].resend) for saga_id in claimed]
 
     async def keep_lease(self, coordinator: str, process: UUID, seconds: float) -> None:
@@ -209,14 +214,17 @@ class SimulatedStore:
             tx.dropped.append((coordinator, process))
 
     async def take_over(self, coordinator: str) -> int:
-        """Put the open sagas of processes whose lease has lapsed on the agenda; forget those processes."""
+        """Put the open sagas of processes whose lease has lapsed on the agenda; forget those that lapsed long ago."""
         async with self._maintenance() as tx:
             now = tx.now
             lapsed = {
-                process for (of, process), until in self.tables.leases.items() if of == coordinator and until <= now
+                process: until
+                for (of, process), until in self.tables.leases.items()
+                if of == coordinator and until <= now
             }
-            tx.dropped.extend((coordinator, process) for process in lapsed)
-            sagas = await tx.orphan(coordinator, lapsed)
+            long_ago = now - timedelta(seconds=LAPSED_KEPT_SECONDS)
+            tx.dropped.extend((coordinator, process) for process, until in lapsed.items() if until <= long_ago)
+            sagas = await tx.orphan(coordinator, set(lapsed))
         self.witness.taken_over(sagas)
         return sagas
 
@@ -318,7 +326,7 @@ class SimulatedStore:
 
     async def find(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
         """The sagas of these ids that exist, in the order of their ids; nothing is locked."""
-        return await self.line.call("store.read", lambda: self._found(saga_ids))
+        return await self.line.call("store.read", lambda: self.found(saga_ids))
 
     async def list(self, matching: SagaFilter, limit: int) -> Sequence[SagaRecord]:
         """The latest sagas that match, the last one first."""
@@ -326,7 +334,7 @@ class SimulatedStore:
         def matches() -> Sequence[SagaRecord]:
             now = self.clock()
             some = [saga_id for saga_id, record in self.tables.sagas.items() if _matches(matching, record, now)]
-            latest = self._found(sorted(some)[-limit:])
+            latest = self.found(sorted(some)[-limit:])
             latest.reverse()
             return latest
 
@@ -380,7 +388,7 @@ class SimulatedStore:
         """Delete the payloads of those of these sagas that have ended; returns which those are."""
 
         def erase() -> Sequence[UUID]:
-            ended = [record.saga_id for record in self._found(saga_ids) if record.state.ended]
+            ended = [record.saga_id for record in self.found(saga_ids) if record.state.ended]
             for saga_id in ended:
                 self.tables.payloads.pop(saga_id, None)
             return ended
@@ -394,7 +402,8 @@ class SimulatedStore:
     def _latest_aside(self, limit: int) -> Sequence[PutAside]:
         return self.tables.put_aside[::-1][:limit]
 
-    def _found(self, saga_ids: Sequence[UUID]) -> Records:
+    def found(self, saga_ids: Sequence[UUID]) -> Records:
+        """Those of these sagas that are committed."""
         tables = self.tables
         return [
             joined(tables.sagas[saga_id], tables.agenda.get(saga_id))
@@ -484,10 +493,10 @@ class SimulatedStoreTransaction:
                 continue
             if record.status in SETTLED:
                 watchers += [Watcher(record.saga_id, address) for address in agenda.watchers]
-                agenda = replace(agenda, watchers=())
+                agenda = structs.replace(agenda, watchers=())
             if change.wake_changed:
-                agenda = replace(agenda, wake_at=record.wake_at, due_at=record.wake_at, resend=change.resend)
-            self._agenda[record.saga_id] = None if record.state.ended else replace(agenda, process=process)
+                agenda = structs.replace(agenda, wake_at=record.wake_at, due_at=record.wake_at, resend=change.resend)
+            self._agenda[record.saga_id] = None if record.state.ended else structs.replace(agenda, process=process)
         return watchers
 
     async def resent(self, saga_ids: Sequence[UUID], wake_at: Sequence[datetime | None], process: UUID) -> None:
@@ -497,7 +506,9 @@ class SimulatedStoreTransaction:
             for saga_id, time in zip(saga_ids, wake_at, strict=True):
                 agenda = self._agenda_of(saga_id)
                 if agenda is not None:
-                    self._agenda[saga_id] = replace(agenda, process=process, wake_at=time, due_at=time, resend=False)
+                    self._agenda[saga_id] = structs.replace(
+                        agenda, process=process, wake_at=time, due_at=time, resend=False
+                    )
 
         await self._do(note)
 
@@ -513,7 +524,9 @@ class SimulatedStoreTransaction:
                 if agenda is None or watcher.address in agenda.watchers:
                     continue
                 if self._record(watcher.saga_id).status not in SETTLED:
-                    self._agenda[watcher.saga_id] = replace(agenda, watchers=(*agenda.watchers, watcher.address))
+                    self._agenda[watcher.saga_id] = structs.replace(
+                        agenda, watchers=(*agenda.watchers, watcher.address)
+                    )
             return [self._record(saga_id) for saga_id in ids if self._exists(saga_id)]
 
         return await self._do(note)
@@ -528,11 +541,30 @@ class SimulatedStoreTransaction:
             await self._lock(saga_id)
             agenda = tables.agenda.get(saga_id)  # who had it locked may have changed it
             if agenda is not None and _is_of(agenda, coordinator, processes):
-                self._agenda[saga_id] = replace(
+                self._agenda[saga_id] = structs.replace(
                     agenda, process=NO_PROCESS, wake_at=self._now, due_at=self._now, resend=True
                 )
                 count += 1
         return count
+
+    async def lock(self, keys: Sequence[UUID] | Sequence[tuple[str, str]]) -> None:
+        """Have these sagas, or the keys of new ones, for itself until the end."""
+        for key in keys:
+            await self._lock(key)
+
+    def insert_and_commit(self, changes: Sequence[Change], process: UUID) -> Sequence[SagaRecord]:
+        """Write new sagas, for all to see."""
+        self._expect_open()
+        existing = self._insert(changes, process)
+        self.commit()
+        return existing
+
+    def save_and_commit(self, changes: Sequence[Change], process: UUID) -> Sequence[Watcher]:
+        """Write changes, for all to see."""
+        self._expect_open()
+        watchers = self._save(changes, process)
+        self.commit()
+        return watchers
 
     def commit(self) -> None:
         """Make it so, at once and for all to see."""
@@ -602,6 +634,66 @@ class SimulatedStoreTransaction:
         self._sagas[record.saga_id] = record
         self._journal += [structs.replace(entry, at=self._now) for entry in change.journal]
         self._payloads += change.payloads
+
+
+class SimulatedLoneTransaction:
+    """A `LoneTransaction`: two calls of the server at most."""
+
+    def __init__(self, store: SimulatedStore) -> None:
+        self._store = store
+        self._now = store.clock()
+        self._seen: dict[UUID, SagaRecord | None] = {}
+        self._payloads: Sequence[Payload] = ()
+
+    @property
+    def now(self) -> datetime:
+        """The time of the store when the saga was loaded; before that, when the transaction began."""
+        return self._now
+
+    async def insert(self, changes: Sequence[Change], process: UUID) -> Sequence[SagaRecord]:
+        """Write new sagas. Those whose (saga, key) exists already are not written; the existing ones are returned."""
+        async with self._committing() as tx:
+            await tx.lock(sorted({(change.record.saga, change.record.key) for change in changes}))
+            return await self._store.line.call("store.commit", lambda: tx.insert_and_commit(changes, process))
+
+    async def load(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
+        """The saga of this id, if it exists; nothing is locked."""
+
+        def look() -> Sequence[SagaRecord]:
+            self._now = self._store.clock()
+            self._seen = {saga_id: self._store.tables.sagas.get(saga_id) for saga_id in saga_ids}
+            self._payloads = self._store.stored_payloads(saga_ids)
+            return self._store.found(saga_ids)
+
+        return await self._store.line.call("store.read", look)
+
+    async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
+        """All payloads of the saga that was loaded, as they were then."""
+        return [payload for payload in self._payloads if payload.saga_id in saga_ids]
+
+    async def save(self, changes: Sequence[Change], process: UUID) -> Sequence[Watcher]:
+        """Write a change of the saga that was loaded.
+
+        Raises:
+            Overtaken: anybody has written it, or a payload of it, since it was loaded.
+        """
+        async with self._committing() as tx:
+            await tx.lock([change.record.saga_id for change in changes])
+
+            def save() -> Sequence[Watcher]:
+                if any(self._store.tables.sagas.get(saga_id) is not seen for saga_id, seen in self._seen.items()):
+                    raise Overtaken
+                return tx.save_and_commit(changes, process)
+
+            return await self._store.line.call("store.commit", save)
+
+    @asynccontextmanager
+    async def _committing(self) -> AsyncIterator[SimulatedStoreTransaction]:
+        tx = self._store.begin()
+        try:
+            yield tx
+        finally:
+            tx.end()
 
 
 def set_of(saga_ids: Iterable[UUID]) -> Sequence[UUID]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import suppress
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -14,7 +16,7 @@ from msgspec.structs import replace
 
 from sagaflow.adapters.postgres import AsyncpgTransactions, Line, PostgresStore, connect, database, upgrade
 from sagaflow.adapters.postgres.failures import explain
-from sagaflow.errors import Locked, SchemaError, Unavailable
+from sagaflow.errors import Locked, NotPermitted, SchemaError, Unavailable
 from sagaflow.testing.store_contract import (
     DONE,
     NOT_YET,
@@ -42,6 +44,12 @@ from tests.servers import Server
 
 PASSWORD = "corr3ct-h0rse"
 
+RIGHTS = (
+    "GRANT USAGE ON SCHEMA sagaflow",
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA sagaflow",
+)
+"""What docs/operations.md says that a coordinator needs."""
+
 BAD_URLS = {
     "nobody listens": f"postgresql://ann:{PASSWORD}@127.0.0.1:1/shop",
     "no URL": PASSWORD,
@@ -52,6 +60,20 @@ BAD_URLS = {
     "a bracket in the password": f"postgresql://ann:[{PASSWORD}@127.0.0.1:1/shop",
     "a port that is none": f"postgresql://ann:{PASSWORD}@127.0.0.1:{PASSWORD}/shop",
 }
+
+
+@asynccontextmanager
+async def a_role(side: asyncpg.Connection, *grants: str) -> AsyncIterator[str]:
+    """A role with these rights, which is gone afterwards."""
+    name = f"limited_{secrets.token_hex(4)}"
+    await side.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
+    try:
+        for grant in grants:
+            await side.execute(f"{grant} TO {name}")
+        yield name
+    finally:
+        await side.execute(f"DROP OWNED BY {name}")
+        await side.execute(f"DROP ROLE {name}")
 
 
 @pytest.mark.parametrize("bad", BAD_URLS.values(), ids=BAD_URLS)
@@ -102,7 +124,7 @@ SQLSTATES = {
     "25P03": Unavailable,
     "42P01": SchemaError,
     "42703": SchemaError,
-    "42501": SchemaError,
+    "42501": NotPermitted,
     "3F000": SchemaError,
     "23505": None,
     "23514": None,
@@ -116,7 +138,7 @@ SQLSTATES = {
 @pytest.mark.parametrize(("state", "expected"), SQLSTATES.items())
 def test_each_kind_of_error_is_told_apart(state: str, expected: type[Exception] | None) -> None:
     error = asyncpg.PostgresError.new({"C": state, "M": "it says\nthis", "D": "secret data"})
-    explained = explain(error, mend="do that")
+    explained = explain(error, mend=Line.COORDINATOR.mend)
     assert (None if explained is None else type(explained)) == expected
     if explained is not None:
         assert "it says this" in str(explained)
@@ -348,3 +370,37 @@ async def test_a_transaction_in_which_a_statement_failed_cannot_end_well(store: 
     with pytest.raises(RuntimeError, match="rolled back: a statement in it had failed"):
         await go_on_after_an_error()
     assert [plain(found) for found in await store.find([record.saga_id])] == [record]
+
+
+async def test_a_right_that_is_revoked_is_named_and_may_be_granted_again(
+    store: PostgresStore, side: asyncpg.Connection, url: str
+) -> None:
+    record = await started(store)
+    async with a_role(side, *RIGHTS) as name, PostgresStore.connect(as_user(url, name, PASSWORD)) as limited:
+        await limited.check()
+        await save(limited, happens(record, STARTED))  # with the rights that are documented it works
+        for table, right, use in (
+            ("saga", "UPDATE", lambda: save(limited, happens(record, STARTED))),
+            ("journal", "SELECT", lambda: limited.journal(record.saga_id)),
+            ("process", "INSERT", lambda: limited.keep_lease("orders", PROCESS, 1.0)),
+            ("agenda", "UPDATE", lambda: limited.claim_due("orders", 1, 1.0)),
+        ):
+            await side.execute(f"REVOKE {right} ON sagaflow.{table} FROM {name}")
+            with pytest.raises(NotPermitted) as caught:
+                await use()
+            grant = f"GRANT SELECT, INSERT, UPDATE, DELETE ON sagaflow.{table} TO the role of this process"
+            assert str(caught.value) == f"PostgreSQL: permission denied for table {table}; run: {grant}"
+            await side.execute(f"GRANT {right} ON sagaflow.{table} TO {name}")
+        assert await limited.find([record.saga_id])
+
+
+async def test_a_migration_by_another_role_than_the_owner_says_whose_it_is(side: asyncpg.Connection, url: str) -> None:
+    async with a_role(side, *RIGHTS, "GRANT INSERT, DELETE ON sagaflow.migration") as name:
+        latest = await side.fetchrow("DELETE FROM sagaflow.migration WHERE number = 4 RETURNING *")
+        assert latest is not None
+        try:
+            async with connect(as_user(url, name, PASSWORD)) as limited:
+                with pytest.raises(NotPermitted, match="; migrate as the role that owns the tables"):
+                    await upgrade(limited, Line.COORDINATOR)
+        finally:
+            await side.execute("INSERT INTO sagaflow.migration SELECT ($1::sagaflow.migration).*", latest)

@@ -21,7 +21,7 @@ from sagaflow.adapters.postgres import (
 )
 from sagaflow.adapters.postgres.migrations import Migration, check
 from sagaflow.definitions.records import SagaFilter
-from sagaflow.errors import Locked, SchemaError
+from sagaflow.errors import Locked, NotPermitted, SchemaError
 from sagaflow.testing.store_contract import COORDINATOR, SHORT, racing, started
 from tests.adapters.postgres.outside import as_user
 
@@ -195,8 +195,12 @@ async def test_a_role_without_rights_is_told_so(store: PostgresStore, side: asyn
     await side.execute("CREATE ROLE stranger LOGIN PASSWORD 'strange'")
     try:
         async with PostgresStore.connect(as_user(url, "stranger", "strange")) as strange:
-            with pytest.raises(SchemaError, match="permission denied for schema sagaflow"):
+            grant = "run: GRANT USAGE ON SCHEMA sagaflow TO the role of this process$"
+            with pytest.raises(NotPermitted, match=f"permission denied for schema sagaflow; {grant}"):
                 await strange.list(SagaFilter(), 1)
+        async with connect(as_user(url, "stranger", "strange")) as strange_connection:
+            with pytest.raises(NotPermitted, match="permission denied for schema sagaflow"):
+                await upgrade(strange_connection, Line.COORDINATOR)
     finally:
         await side.execute("DROP ROLE stranger")
 

@@ -28,10 +28,9 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from tests.chaos.customers import Customers
-from tests.chaos.history import find_faults
-from tests.chaos.load import LOOK_SECONDS, PATIENCE_SECONDS, Load
+from tests.chaos.load import LOOK_SECONDS, PATIENCE_SECONDS, Load, judge
 from tests.chaos.servers import control_broker
-from tests.chaos.shop.__main__ import COORDINATOR
+from tests.chaos.shop.__main__ import CLIENT, COORDINATOR, TILL
 from tests.chaos.shop.services import SERVICES
 from tests.chaos.stage import Stage
 from tests.chaos.wire import Wire
@@ -178,7 +177,7 @@ async def lose_nodes(directory: Path, seed: int) -> list[str]:
         def through(url: str) -> str:
             return wire.through(url) if url.startswith("amqp") else url
 
-        stage = await stack.enter_async_context(_stage(directory, database.url, cluster.urls[0], through))
+        stage = await stack.enter_async_context(_stage(directory, seed, database.url, cluster.urls[0], through))
         _raise_curtain(stage)
         async with stage.client() as client:
             customers = Customers(client, seed=seed, count=CUSTOMERS)
@@ -190,8 +189,7 @@ async def lose_nodes(directory: Path, seed: int) -> list[str]:
                 await load.goes_on(f"node {number} is killed")
                 await asyncio.to_thread(node.start)
                 await load.goes_on(f"node {number} is back")
-            await customers.close()
-        return await _judge(stage, customers)
+            return await judge(stage, customers)
 
 
 async def lose_primary(directory: Path, seed: int) -> list[str]:
@@ -205,7 +203,7 @@ async def lose_primary(directory: Path, seed: int) -> list[str]:
         def through(url: str) -> str:
             return wire.through(url) if url.startswith("postgresql") else url
 
-        stage = await stack.enter_async_context(_stage(directory, pair.url, broker.url, through))
+        stage = await stack.enter_async_context(_stage(directory, seed, pair.url, broker.url, through))
         await pair.be_synchronous()
         _raise_curtain(stage)
         async with stage.client() as client:
@@ -219,26 +217,19 @@ async def lose_primary(directory: Path, seed: int) -> list[str]:
                 role: _at_port(url, str(urlsplit(pair.standby_url).port)) for role, url in stage.databases.items()
             }
             await load.goes_on("the standby is promoted")
-            await customers.close()
-        return await _judge(stage, customers)
+            return await judge(stage, customers)
 
 
-def _stage(directory: Path, database: str, broker: str, through: Callable[[str], str]) -> Stage:
+def _stage(directory: Path, seed: int, database: str, broker: str, through: Callable[[str], str]) -> Stage:
     databases = dict.fromkeys((COORDINATOR, *SERVICES), database)
-    return Stage(directory, postgres=databases, rabbitmq=broker, through=through, tidy=False)
+    return Stage(directory, postgres=databases, rabbitmq=broker, seed=seed, through=through, tidy=False)
 
 
 def _raise_curtain(stage: Stage) -> None:
     for role in (COORDINATOR, *SERVICES):
         stage.add(role, 2)
-
-
-async def _judge(stage: Stage, customers: Customers) -> list[str]:
-    await stage.until_quiet(PATIENCE_SECONDS)
-    await stage.crew.stop()
-    history = await stage.history(moods=customers.moods, promised=customers.promised)
-    print(f"{len(history.sagas)} sagas: {dict(history.statuses)}; {len(history.effects)} effects")
-    return [*find_faults(history), *stage.crew.surprises]
+    for role in (TILL, CLIENT):
+        stage.add(role, 1)
 
 
 def main() -> int:

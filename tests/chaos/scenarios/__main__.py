@@ -3,8 +3,11 @@
     python -m tests.chaos.scenarios NAME [--seed N]
 
 broker-wiped   the broker dies, and comes back without any of its data
+permissions    rights are taken away, one after the other, from the role of the coordinator, that of a service, and the
+               user of the broker, and granted again
 disk-full      the disk of the coordinator's database is full for a while (needs root, for a file system of its own)
 snapshot       a transaction with an old snapshot stays open, so that no dead row can be cleared away
+upgrade        every process is replaced, one after the other, and migrations run
 truncations    connections end at each place within a frame, on both sides, in both protocols
 """
 
@@ -18,10 +21,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -29,10 +30,12 @@ import asyncpg
 
 from tests.chaos.customers import Customers
 from tests.chaos.frames import PLACES, Place, Side
-from tests.chaos.history import find_faults
-from tests.chaos.load import LOOK_SECONDS, PATIENCE_SECONDS, Load
+from tests.chaos.load import Load, judge
+from tests.chaos.scenarios.permissions import take_rights_away
+from tests.chaos.scenarios.scene import Scene, until
+from tests.chaos.scenarios.upgrades import roll_out
 from tests.chaos.servers import Servers
-from tests.chaos.shop.__main__ import COORDINATOR
+from tests.chaos.shop.__main__ import CLIENT, COORDINATOR, TILL
 from tests.chaos.shop.services import SERVICES
 from tests.chaos.stage import Stage
 from tests.chaos.wire import Line, Wire
@@ -41,21 +44,11 @@ from tests.servers.process import PrivateServer
 CUSTOMERS: Final = 12
 ORDERS: Final = 20
 """So many orders have to end in each act."""
-PROCESSES: Final = {COORDINATOR: 2} | dict.fromkeys(SERVICES, 1)
+PROCESSES: Final = {COORDINATOR: 2, TILL: 1, CLIENT: 1} | dict.fromkeys(SERVICES, 1)
 SIDES: Final[tuple[Side, ...]] = ("client", "server")
 DISK_BYTES: Final = 256 * 2**20
 DISK_IS_FULL: Final = "No space left on device"
 BALLAST: Final = "ballast"
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What a scenario can take hold of."""
-
-    servers: Servers
-    wires: Mapping[str, Wire]
-    stage: Stage
-    load: Load
 
 
 async def wipe_broker(scene: Scene) -> None:
@@ -74,7 +67,7 @@ async def fill_disk(scene: Scene) -> None:
     control = _control(server.control)
     ballast = control.main.directory / "data" / BALLAST
     _write_until_full(ballast)
-    await _until(lambda: DISK_IS_FULL in control.main.log.read_text(errors="replace"), "the server met a full disk")
+    await until(lambda: DISK_IS_FULL in control.main.log.read_text(errors="replace"), "the server met a full disk")
     print("the server has met a full disk", flush=True)
     ballast.unlink()
     await asyncio.to_thread(server.kill)  # it may have ended by itself
@@ -107,15 +100,7 @@ async def truncate(scene: Scene) -> None:
 async def _cut_at(lines: list[Line], place: Place, side: Side, name: str) -> None:
     for line in lines:
         line.cut_at(place, of=side)
-    await _until(lambda: any(line.was_cut_at for line in lines), f"a {side} was cut off {place}, at the {name}")
-
-
-async def _until(condition: Callable[[], bool], what: str) -> None:
-    give_up_at = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        if time.monotonic() > give_up_at:
-            raise TimeoutError(f"waited in vain until {what}")
-        await asyncio.sleep(LOOK_SECONDS)
+    await until(lambda: any(line.was_cut_at for line in lines), f"a {side} was cut off {place}, at the {name}")
 
 
 def _write_until_full(path: Path) -> None:
@@ -156,8 +141,10 @@ def _control(control: object) -> PrivateServer:
 SCENARIOS: Final[Mapping[str, Callable[[Scene], Awaitable[None]]]] = {
     "broker-wiped": wipe_broker,
     "disk-full": fill_disk,
+    "permissions": take_rights_away,
     "snapshot": hold_snapshot,
     "truncations": truncate,
+    "upgrade": roll_out,
 }
 
 
@@ -175,7 +162,15 @@ async def run(name: str, directory: Path, seed: int) -> list[str]:
             return by_port[url.rpartition("@")[2].partition("/")[0].rpartition(":")[2]].through(url)
 
         stage = await stack.enter_async_context(
-            Stage(directory, postgres=servers.postgres, rabbitmq=servers.broker.url, through=through, tidy=False)
+            Stage(
+                directory,
+                postgres=servers.postgres,
+                rabbitmq=servers.broker.url,
+                seed=seed,
+                least_rights=True,
+                through=through,
+                tidy=False,
+            )
         )
         for role, count in PROCESSES.items():
             stage.add(role, count)
@@ -189,13 +184,7 @@ async def run(name: str, directory: Path, seed: int) -> list[str]:
                 for line in wire.lines:
                     line.cut()  # some may still be about to end
             await load.goes_on("after")
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                await customers.close()
-        await stage.until_quiet(PATIENCE_SECONDS)
-        await stage.crew.stop()
-        history = await stage.history(moods=customers.moods, promised=customers.promised)
-        print(f"{len(history.sagas)} sagas: {dict(history.statuses)}; {len(history.effects)} effects")
-        return [*find_faults(history), *stage.crew.surprises]
+            return await judge(stage, customers)
 
 
 def main() -> int:
