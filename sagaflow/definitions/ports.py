@@ -57,6 +57,11 @@ class SagaStore(Protocol):
         """One transaction: committed when left, rolled back when left by an exception."""
         ...
 
+    def alone(self) -> AbstractAsyncContextManager[LoneTransaction]:
+        """A transaction of new sagas, or of one that goes on, with as few statements as can be: what it writes is one,
+        which is committed by itself. Nothing is locked before that; it tells if another was faster."""
+        ...
+
     def enlist(self, connection: object) -> StoreTransaction:
         """A view of the caller's own open transaction, which the caller commits.
 
@@ -165,7 +170,41 @@ class SagaStore(Protocol):
         ...
 
 
-class StoreTransaction(Protocol):
+class Overtaken(Exception):
+    """A saga was written by another since it was loaded. Nothing of this one's was written."""
+
+
+class LoneTransaction(Protocol):
+    """What can be done at once: `insert`; or `load` of one saga, and then `save`. Nothing can be taken back."""
+
+    @property
+    def now(self) -> datetime:
+        """The time of the store when the saga was loaded; before that, a guess, some milliseconds off at most."""
+        ...
+
+    async def insert(self, changes: Sequence[Change], process: UUID) -> Sequence[SagaRecord]:
+        """As in any transaction."""
+        ...
+
+    async def load(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
+        """The one saga of this id, if it exists, as it was committed last; nobody is kept from writing it."""
+        ...
+
+    async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
+        """All payloads of the saga that was loaded, as they were then."""
+        ...
+
+    async def save(self, changes: Sequence[Change], process: UUID) -> Sequence[Watcher]:
+        """Write the change of the saga that was loaded; waits for who has it locked. Returns, and forgets, who watches
+        it if it has ended or is stuck now.
+
+        Raises:
+            Overtaken: anybody has written it, or a payload of it, since it was loaded.
+        """
+        ...
+
+
+class StoreTransaction(LoneTransaction, Protocol):
     """What can be done in one transaction. Each method is one or two statements, however many sagas."""
 
     @property

@@ -456,7 +456,7 @@ class Coordinator:
 
     async def _start_within(self, start: Start, connection: object) -> SagaRecord:
         tx = self._store.enlist(connection)
-        turn = first_turn(start, tx, self._engine.origin)
+        turn = first_turn(start, tx.now, self._engine.origin)
         turn.leave_sending_to_others()
         change = turn.change()
         existing = await tx.insert([change], NO_PROCESS)

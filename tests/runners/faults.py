@@ -14,6 +14,7 @@ from sagaflow.definitions.ports import (
     DeadDelivery,
     Delivery,
     Letter,
+    LoneTransaction,
     StoreTransaction,
     Subscription,
     Transport,
@@ -105,6 +106,15 @@ class CommitsInDoubt:
     async def transaction(self) -> AsyncIterator[StoreTransaction]:
         async with self._store.transaction() as tx:
             yield tx
+        self._doubt()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[LoneTransaction]:
+        async with self._store.alone() as tx:
+            yield tx
+        self._doubt()
+
+    def _doubt(self) -> None:
         if self.doubts:
             self.doubts -= 1
             raise Unavailable("the connection was lost during COMMIT")

@@ -111,6 +111,10 @@ class SqliteStore:
         async with self._database.transaction() as connection:
             yield SqliteStoreTransaction(connection, self._clock())
 
+    def alone(self) -> AbstractAsyncContextManager[SqliteStoreTransaction]:
+        """The same: transactions take turns here, so nobody is ever overtaken."""
+        return self.transaction()
+
     def begin(self) -> AbstractAsyncContextManager[SqliteConnection]:
         """A transaction of the service's own in the file of the store, to write its tables and start sagas in."""
         return self._database.transaction()

@@ -18,6 +18,7 @@ from sagaflow.core.plan import Plan
 from sagaflow.core.state import SETTLED, OpStatus, SagaStatus
 from sagaflow.definitions.limits import LAPSED_KEPT_SECONDS, PUT_ASIDE_BYTES_MAX
 from sagaflow.definitions.messages import Announcement
+from sagaflow.definitions.ports import Overtaken
 from sagaflow.definitions.records import (
     NO_PROCESS,
     Attempt,
@@ -136,6 +137,11 @@ class SimulatedStore:
             await self.line.call("store.commit", tx.commit)
         finally:
             tx.end()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[SimulatedLoneTransaction]:
+        """A transaction that locks nothing before it writes, and is committed by that."""
+        yield SimulatedLoneTransaction(self)
 
     def begin(self) -> SimulatedStoreTransaction:
         """A transaction that whoever has it commits or ends."""
@@ -320,7 +326,7 @@ class SimulatedStore:
 
     async def find(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
         """The sagas of these ids that exist, in the order of their ids; nothing is locked."""
-        return await self.line.call("store.read", lambda: self._found(saga_ids))
+        return await self.line.call("store.read", lambda: self.found(saga_ids))
 
     async def list(self, matching: SagaFilter, limit: int) -> Sequence[SagaRecord]:
         """The latest sagas that match, the last one first."""
@@ -328,7 +334,7 @@ class SimulatedStore:
         def matches() -> Sequence[SagaRecord]:
             now = self.clock()
             some = [saga_id for saga_id, record in self.tables.sagas.items() if _matches(matching, record, now)]
-            latest = self._found(sorted(some)[-limit:])
+            latest = self.found(sorted(some)[-limit:])
             latest.reverse()
             return latest
 
@@ -387,7 +393,7 @@ class SimulatedStore:
         """Delete the payloads of those of these sagas that have ended; returns which those are."""
 
         def erase() -> Sequence[UUID]:
-            ended = [record.saga_id for record in self._found(saga_ids) if record.state.ended]
+            ended = [record.saga_id for record in self.found(saga_ids) if record.state.ended]
             for saga_id in ended:
                 self.tables.payloads.pop(saga_id, None)
             return ended
@@ -401,7 +407,8 @@ class SimulatedStore:
     def _latest_aside(self, limit: int) -> Sequence[PutAside]:
         return self.tables.put_aside[::-1][:limit]
 
-    def _found(self, saga_ids: Sequence[UUID]) -> Records:
+    def found(self, saga_ids: Sequence[UUID]) -> Records:
+        """Those of these sagas that are committed."""
         tables = self.tables
         return [
             joined(tables.sagas[saga_id], tables.agenda.get(saga_id))
@@ -545,6 +552,25 @@ class SimulatedStoreTransaction:
                 count += 1
         return count
 
+    async def lock(self, keys: Sequence[UUID] | Sequence[tuple[str, str]]) -> None:
+        """Have these sagas, or the keys of new ones, for itself until the end."""
+        for key in keys:
+            await self._lock(key)
+
+    def insert_and_commit(self, changes: Sequence[Change], process: UUID) -> Sequence[SagaRecord]:
+        """Write new sagas, for all to see."""
+        self._expect_open()
+        existing = self._insert(changes, process)
+        self.commit()
+        return existing
+
+    def save_and_commit(self, changes: Sequence[Change], process: UUID) -> Sequence[Watcher]:
+        """Write changes, for all to see."""
+        self._expect_open()
+        watchers = self._save(changes, process)
+        self.commit()
+        return watchers
+
     def commit(self) -> None:
         """Make it so, at once and for all to see."""
         self._expect_open()
@@ -613,6 +639,66 @@ class SimulatedStoreTransaction:
         self._sagas[record.saga_id] = record
         self._journal += [structs.replace(entry, at=self._now) for entry in change.journal]
         self._payloads += change.payloads
+
+
+class SimulatedLoneTransaction:
+    """A `LoneTransaction`: two calls of the server at most."""
+
+    def __init__(self, store: SimulatedStore) -> None:
+        self._store = store
+        self._now = store.clock()
+        self._seen: dict[UUID, SagaRecord | None] = {}
+        self._payloads: Sequence[Payload] = ()
+
+    @property
+    def now(self) -> datetime:
+        """The time of the store when the saga was loaded; before that, when the transaction began."""
+        return self._now
+
+    async def insert(self, changes: Sequence[Change], process: UUID) -> Sequence[SagaRecord]:
+        """Write new sagas. Those whose (saga, key) exists already are not written; the existing ones are returned."""
+        async with self._committing() as tx:
+            await tx.lock(sorted({(change.record.saga, change.record.key) for change in changes}))
+            return await self._store.line.call("store.commit", lambda: tx.insert_and_commit(changes, process))
+
+    async def load(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
+        """The saga of this id, if it exists; nothing is locked."""
+
+        def look() -> Sequence[SagaRecord]:
+            self._now = self._store.clock()
+            self._seen = {saga_id: self._store.tables.sagas.get(saga_id) for saga_id in saga_ids}
+            self._payloads = self._store.stored_payloads(saga_ids)
+            return self._store.found(saga_ids)
+
+        return await self._store.line.call("store.read", look)
+
+    async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
+        """All payloads of the saga that was loaded, as they were then."""
+        return [payload for payload in self._payloads if payload.saga_id in saga_ids]
+
+    async def save(self, changes: Sequence[Change], process: UUID) -> Sequence[Watcher]:
+        """Write a change of the saga that was loaded.
+
+        Raises:
+            Overtaken: anybody has written it, or a payload of it, since it was loaded.
+        """
+        async with self._committing() as tx:
+            await tx.lock([change.record.saga_id for change in changes])
+
+            def save() -> Sequence[Watcher]:
+                if any(self._store.tables.sagas.get(saga_id) is not seen for saga_id, seen in self._seen.items()):
+                    raise Overtaken
+                return tx.save_and_commit(changes, process)
+
+            return await self._store.line.call("store.commit", save)
+
+    @asynccontextmanager
+    async def _committing(self) -> AsyncIterator[SimulatedStoreTransaction]:
+        tx = self._store.begin()
+        try:
+            yield tx
+        finally:
+            tx.end()
 
 
 def set_of(saga_ids: Iterable[UUID]) -> Sequence[UUID]:

@@ -62,6 +62,8 @@ async def test_a_batch_is_a_few_statements_however_many_sagas(counted: tuple[Pos
         "insert": ["begin", "clock", "insert", "commit"],
         "insert again": ["begin", "clock", "insert", "find_by_key", "commit"],
         "go on": ["begin", "clock", "load", "payloads", "save", "commit"],
+        "insert alone": ["insert"],
+        "go on alone": ["look", "save"],
         "send again": ["begin", "clock", "load", "resent", "commit"],
         "watch": ["begin", "clock", "load", "watch", "commit"],
         "claim": ["claim_due"],
@@ -85,6 +87,14 @@ async def test_a_batch_is_a_few_statements_however_many_sagas(counted: tuple[Pos
         await tx.payloads(saga_ids)
         await tx.save([happens(record, NOT_YET) for record in loaded], PROCESS)
     note("go on")
+    async with store.alone() as tx:
+        await tx.insert([happens(new_saga(), STARTED, payloads=[])], PROCESS)
+    note("insert alone")
+    async with store.alone() as tx:
+        loaded = await tx.load(saga_ids[:1])
+        await tx.payloads(saga_ids[:1])
+        await tx.save([happens(record, NOT_YET) for record in loaded], PROCESS)
+    note("go on alone")
     async with store.transaction() as tx:
         await tx.load(saga_ids)
         await tx.resent(saga_ids, [None] * len(saga_ids), PROCESS)
