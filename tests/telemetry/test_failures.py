@@ -15,7 +15,7 @@ from sagaflow.adapters.opentelemetry import OpenTelemetryObserver
 from sagaflow.definitions import ids
 from tests.demo.conftest import start as start
 from tests.demo.running import Start
-from tests.runners.world import Trip, World, always, fail_times, trip_saga
+from tests.runners.world import Trip, World, always, fail_times, trip_saga, until
 from tests.telemetry.collector import collecting
 from tests.telemetry.conftest import Watched
 from tests.telemetry.test_observer import play
@@ -64,14 +64,32 @@ async def test_a_refusal_is_no_failure_of_its_attempt(embedded: World) -> None:
     assert told(watched.records) == [("sagaflow.saga.undone", INFO, None, "REFUSED")]
 
 
-async def test_an_attempt_that_is_not_answered_in_time_is_one(embedded: World) -> None:
+async def test_an_attempt_that_nobody_answers_in_time_is_one(embedded: World) -> None:
     watched = Watched()
-    gate = embedded.agency.hold("book_flight")
-    saga = trip_saga(timeout_seconds=0.2, attempts=1)
-    assert await play(embedded, watched, saga=saga) is SagaStatus.COMPENSATED
-    gate.set()
-    assert told(watched.records)[0] == ("sagaflow.attempt.failed", ERROR, "agency.book_flight", "timeout")
-    assert told(watched.records)[-1] == ("sagaflow.saga.undone", WARN, None, "EXHAUSTED")
+    saga = trip_saga(airline="airline", timeout_seconds=0.1, attempts=1)  # and nobody serves the airline
+    async with (
+        embedded.make_store() as store,
+        embedded.make_transactions() as transactions,
+        serve(embedded.agency.participant(), transport=embedded.make_transport(), transactions=transactions),
+        embedded.coordinating(store, saga, observer=watched.observer) as sagas,
+    ):
+        await sagas.start(saga, Trip("Rome"), key="one")
+
+        async def is_told() -> bool:
+            return bool(watched.records)
+
+        await until(is_told)
+    assert told(watched.records)[0] == ("sagaflow.attempt.failed", ERROR, "airline.book_flight", "timeout")
+
+
+async def test_a_saga_that_is_undone_because_a_step_could_not_be_done_is_a_warning(embedded: World) -> None:
+    watched = Watched()
+    embedded.agency.behaviour["book_flight"] = always(OSError("busy"))
+    assert await play(embedded, watched, saga=trip_saga(attempts=1)) is SagaStatus.COMPENSATED
+    assert told(watched.records) == [
+        ("sagaflow.attempt.failed", ERROR, "agency.book_flight", "OSError"),
+        ("sagaflow.saga.undone", WARN, None, "EXHAUSTED"),
+    ]
 
 
 async def test_a_saga_whose_function_fails_is_told(embedded: World) -> None:
