@@ -36,6 +36,7 @@ from sagaflow.errors import SagaNotFound as SagaNotFound
 from sagaflow.errors import SchemaError as SchemaError
 from sagaflow.errors import StepRejected as StepRejected
 from sagaflow.errors import Unavailable as Unavailable
+from sagaflow.errors import UnsupportedPooling as UnsupportedPooling
 from sagaflow.runners.client import SagaClient as SagaClient
 from sagaflow.runners.coordinator import Coordinator as Coordinator
 from sagaflow.runners.coordinator import Outcome as Outcome

@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from sagaflow.adapters.postgres.failures import DRIVER_ERRORS, READ_ONLY, Mend, explain
+from sagaflow.adapters.postgres.failures import DRIVER_ERRORS, NO_SESSION, READ_ONLY, Mend, explain
 from sagaflow.adapters.postgres.pool import COMMAND_SECONDS
 from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
 from sagaflow.definitions.records import PurgePage, PutAside
@@ -96,9 +96,9 @@ class Database:
             await self._explain(error, connection)
 
     async def _explain(self, error: Exception, connection: AnyConnection | None) -> NoReturn:
-        """Raise what went wrong in the words of sagaflow. A server that has become read-only is left: connections are
-        made anew."""
-        if isinstance(error, asyncpg.PostgresError) and error.sqlstate == READ_ONLY:
+        """Raise what went wrong in the words of sagaflow. A server that has become read-only, or does not keep a
+        session together, is left: connections are made anew."""
+        if isinstance(error, asyncpg.PostgresError) and error.sqlstate in (READ_ONLY, *NO_SESSION):
             await self.pool.expire_connections()
         explained = explain(error, lost=connection is not None and is_lost(connection), mend=self.mend)
         if explained is None:
@@ -132,6 +132,7 @@ async def explaining(mend: Mend, connection: AnyConnection | None = None) -> Asy
 
     Raises:
         Unavailable: the server or the connection is gone, or could not do it now.
+        UnsupportedPooling: what a statement has left behind is not there for the next.
         NotPermitted: the role may not do it; `mend` says what to grant.
         SchemaError: the tables are not as they should be; `mend` says what to do.
     """
