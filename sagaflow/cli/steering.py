@@ -34,9 +34,9 @@ async def retry(
     reason: Reason,
     database: Database,
     step: Step = None,
-    input: Annotated[
+    input: Annotated[  # noqa: A002  # the name of the option
         str | None, Parameter(allow_leading_hyphen=True, help=f"What to send instead, from now on: {INPUT_FORM}.")
-    ] = None,  # noqa: A002  # the name of the option
+    ] = None,
     which: Which = EVERY,
     actor: Actor = None,
     json: Json = False,

@@ -11,7 +11,7 @@ import pytest
 from sagaflow import SagaStatus
 from sagaflow.cli.app import app
 from sagaflow.cli.exit_codes import ExitCode, code_of
-from tests.cli.conftest import Sagaflow, Trips
+from tests.cli.conftest import Sagaflow
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
