@@ -327,8 +327,8 @@ class Coordinator:
     async def outcome(self, saga_id: UUID, *, timeout: float | None = None) -> Outcome:
         """Wait until a saga has ended or is stuck; see `Run.outcome`."""
         async with asyncio.timeout(timeout):
-            status = await self._watches.wait(saga_id)
-            record, payloads_of_saga = await self._lookups.find(saga_id)
+            status, found = await self._watches.wait(saga_id)
+            record, payloads_of_saga = found or await self._lookups.find(saga_id)
         return Outcome(
             saga_id=saga_id,
             status=record.status if record.state.ended else status,

@@ -320,7 +320,7 @@ class PostgresTransaction:
             "insert",
             process,
             *rows.new_sagas(changes),
-            [change.record.saga_id for change in changes if change.resend],
+            [change.record.saga_id for change in changes if change.resend] or None,
             *rows.journal_entries(changes),
             *rows.payloads(changes),
             *rows.watchers(changes),
@@ -344,7 +344,7 @@ class PostgresTransaction:
         Raises:
             RuntimeError: a stored version is not the expected one. Nothing of that saga was written.
         """
-        saved = await self._save(changes, process, [None] * len(changes))
+        saved = await self._save(changes, process, None)
         if len(saved) != len(changes):
             raise RuntimeError(_not_saved(changes, {row["id"] for row in saved}))
         return _watchers(saved)
@@ -364,7 +364,7 @@ class PostgresTransaction:
         return records
 
     async def _save(
-        self, changes: Sequence[Change], process: UUID, read_at: Sequence[datetime | None]
+        self, changes: Sequence[Change], process: UUID, read_at: Sequence[datetime | None] | None
     ) -> Sequence[asyncpg.Record]:
         return await self._fetch(
             "save",
