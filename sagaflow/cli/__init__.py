@@ -12,6 +12,7 @@
     steering.py      sagaflow retry | reply | skip | cancel | abandon, with many.py
     dead.py          sagaflow dead list | show | replay | drop
     graph.py         sagaflow graph MODULE:NAME
+    contract.py      sagaflow contract MODULE:NAME
     schemas.py       sagaflow schemas
     options.py       what several commands take; servers.py: what URLs mean; loading.py: what MODULE:NAME means
 
