@@ -6,17 +6,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from sagaflow.core.events import CommandDeferred, Unserved
 from sagaflow.core.plan import Plan
-from sagaflow.core.state import SETTLED, OpStatus, SagaStatus
-from sagaflow.definitions.limits import LAPSED_KEPT_SECONDS, PUT_ASIDE_BYTES_MAX
+from sagaflow.core.state import SETTLED, SagaStatus
+from sagaflow.definitions.limits import LAPSED_KEPT_SECONDS
 from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.ports import Overtaken
 from sagaflow.definitions.records import (
@@ -40,22 +39,25 @@ from sagaflow.errors import Unavailable
 from sagaflow.testing.simulation.locks import Locks
 from sagaflow.testing.simulation.processes import CURRENT, Process
 from sagaflow.testing.simulation.servers import Line
+from sagaflow.testing.simulation.tables import (
+    Agenda,
+    Clock,
+    Heard,
+    Tables,
+    is_about,
+    is_match,
+    is_of,
+    joined,
+    keep_aside,
+    purge_aside,
+    remove_aside,
+    set_of,
+    updated_at,
+)
 
 T = TypeVar("T")
 
-Clock = Callable[[], datetime]
 Records = list[SagaRecord]
-
-
-class Agenda(Struct, frozen=True):
-    """When a saga is to be looked at; see the schema of the real stores."""
-
-    coordinator: str
-    process: UUID | None
-    wake_at: datetime | None
-    due_at: datetime | None
-    resend: bool
-    watchers: tuple[str, ...] = ()
 
 
 class StoreWitness(Protocol):
@@ -80,28 +82,6 @@ class NoWitness:
 
 FORGET_AFTER: Final = timedelta(days=1)
 """When announcements are forgotten that were not heard again."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    announcement: Announcement
-    at: datetime
-    live_until: datetime
-
-
-@dataclass
-class Tables:
-    """What is committed."""
-
-    sagas: dict[UUID, SagaRecord] = field(default_factory=dict)
-    keys: dict[tuple[str, str], UUID] = field(default_factory=dict)
-    agenda: dict[UUID, Agenda] = field(default_factory=dict)
-    journal: dict[UUID, list[JournalEntry]] = field(default_factory=dict)
-    payloads: dict[UUID, dict[tuple[str, str, int], Payload]] = field(default_factory=dict)
-    plans: dict[str, Plan] = field(default_factory=dict)
-    leases: dict[tuple[str, UUID], datetime] = field(default_factory=dict)
-    put_aside: list[PutAside] = field(default_factory=list)
-    announcements: dict[tuple[str, str, str], _Heard] = field(default_factory=dict)
 
 
 class SimulatedStore:
@@ -272,7 +252,7 @@ class SimulatedStore:
             now = self.clock()
             for one in announcements:
                 place = (one.participant, one.host, one.hash)
-                self.tables.announcements[place] = _Heard(one, now, now + timedelta(seconds=live_seconds))
+                self.tables.announcements[place] = Heard(one, now, now + timedelta(seconds=live_seconds))
             participants = {one.participant for one in announcements}
             for place, heard in list(self.tables.announcements.items()):
                 if place[0] in participants and heard.at < now - FORGET_AFTER:
@@ -316,7 +296,7 @@ class SimulatedStore:
         entries = [
             entry
             for entry in self.tables.journal.get(attempt.saga_id, ())
-            if isinstance(entry.event, Unserved | CommandDeferred) and _is_about(entry.event, attempt)
+            if isinstance(entry.event, Unserved | CommandDeferred) and is_about(entry.event, attempt)
         ]
         if not entries:
             return None
@@ -333,7 +313,7 @@ class SimulatedStore:
 
         def matches() -> Sequence[SagaRecord]:
             now = self.clock()
-            some = [saga_id for saga_id, record in self.tables.sagas.items() if _matches(matching, record, now)]
+            some = [saga_id for saga_id, record in self.tables.sagas.items() if is_match(matching, record, now)]
             latest = self.found(sorted(some)[-limit:])
             latest.reverse()
             return latest
@@ -343,6 +323,11 @@ class SimulatedStore:
     async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:
         """The journal of a saga, from its beginning."""
         return await self.line.call("store.read", lambda: list(self.tables.journal.get(saga_id, ())))
+
+    async def journals(self, saga_ids: Sequence[UUID]) -> Sequence[JournalEntry]:
+        """The journals of these sagas, in the order of their ids, each from its beginning."""
+        found = sorted({*saga_ids} & self.tables.journal.keys())
+        return await self.line.call("store.read", lambda: [e for one in found for e in self.tables.journal[one]])
 
     async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
         """All payloads of these sagas; nothing is locked."""
@@ -536,11 +521,11 @@ class SimulatedStoreTransaction:
         tables = self.store.tables
         count = 0
         for saga_id in set_of(tables.agenda):
-            if not _is_of(tables.agenda.get(saga_id), coordinator, processes):
+            if not is_of(tables.agenda.get(saga_id), coordinator, processes):
                 continue
             await self._lock(saga_id)
             agenda = tables.agenda.get(saga_id)  # who had it locked may have changed it
-            if agenda is not None and _is_of(agenda, coordinator, processes):
+            if agenda is not None and is_of(agenda, coordinator, processes):
                 self._agenda[saga_id] = structs.replace(
                     agenda, process=NO_PROCESS, wake_at=self._now, due_at=self._now, resend=True
                 )
@@ -694,71 +679,3 @@ class SimulatedLoneTransaction:
             yield tx
         finally:
             tx.end()
-
-
-def set_of(saga_ids: Iterable[UUID]) -> Sequence[UUID]:
-    """Each once, in order."""
-    return sorted(set(saga_ids))
-
-
-def joined(record: SagaRecord, agenda: Agenda | None) -> SagaRecord:
-    """A saga with its row on the agenda."""
-    wake_at, owner = (None, None) if agenda is None else (agenda.wake_at, agenda.process)
-    if record.wake_at == wake_at and record.owner == owner:
-        return record
-    return structs.replace(record, wake_at=wake_at, owner=owner)
-
-
-def keep_aside(kept: list[PutAside], messages: Sequence[PutAside], now: datetime) -> None:
-    """Add messages to those that were put aside."""
-    for message in messages:
-        number = 1 + max((one.number or 0 for one in kept), default=0)
-        kept.append(structs.replace(message, body=message.body[:PUT_ASIDE_BYTES_MAX], at=now, number=number))
-
-
-def remove_aside(kept: list[PutAside], numbers: Sequence[int]) -> int:
-    """Forget those of these numbers; returns how many there were."""
-    before = len(kept)
-    kept[:] = [one for one in kept if one.number not in numbers]
-    return before - len(kept)
-
-
-def purge_aside(kept: list[PutAside], until: datetime, limit: int, *, delete: bool) -> int:
-    """Delete, or count, the oldest messages that were put aside before a time; returns how many."""
-    old = [message for message in kept if message.at is not None and message.at <= until][:limit]
-    if delete:
-        kept[:] = [message for message in kept if not any(message is gone for gone in old)]
-    return len(old)
-
-
-def updated_at(record: SagaRecord) -> datetime:
-    """When something happened to it last: to a saga that has ended, at the latest when it did."""
-    assert record.updated_at is not None, "the store has set it"
-    return record.updated_at
-
-
-def _matches(matching: SagaFilter, record: SagaRecord, now: datetime) -> bool:
-    assert record.updated_at is not None, "the store has set it"
-    idle_seconds = (now - record.updated_at).total_seconds()
-    return (
-        matching.saga in (None, record.saga)
-        and matching.key in (None, record.key)
-        and (not matching.statuses or record.status in matching.statuses)
-        and (matching.before is None or record.saga_id < matching.before)
-        and (not matching.waiting or _is_waiting(record))
-        and (matching.idle_seconds is None or idle_seconds >= matching.idle_seconds)
-    )
-
-
-def _is_waiting(record: SagaRecord) -> bool:
-    ops = [op for step in record.state.steps for op in (step.action, step.compensation)]
-    return not record.state.ended and any(op.status is OpStatus.DEFERRED for op in ops)
-
-
-def _is_about(event: Unserved | CommandDeferred, attempt: Attempt) -> bool:
-    about = (event.step, event.operation, event.round, event.attempt)
-    return about == (attempt.step, attempt.operation, attempt.round, attempt.attempt)
-
-
-def _is_of(agenda: Agenda | None, coordinator: str, processes: set[UUID]) -> bool:
-    return agenda is not None and agenda.coordinator == coordinator and agenda.process in processes
