@@ -227,7 +227,11 @@ class _Document:
 
     def add_requests(self, saga: Saga[Any]) -> None:
         """What clients ask for, and what they are told."""
-        started = {"saga": {"const": saga.name}, "input": self._payload("input", saga.input_type)}
+        started = {
+            "saga": {"const": saga.name},
+            "input": self._payload("input", saga.input_type),
+            "traceparent": {"anyOf": [_TRACEPARENT, {"type": "null"}], "default": None},
+        }
         answered = self._envelope("answer", "answer", {})
         for kind, filled in (("start", started), ("outcome", {}), ("cancel", {})):
             asked = self._envelope(kind, kind, filled)
@@ -263,6 +267,7 @@ class _Document:
         filled = {
             "handler": {"const": handler},
             "operation": {"const": operation},
+            "traceparent": _TRACEPARENT,
             "step": _NAME,
             "reply_to": _NAME,
             "round": _COUNT,
@@ -356,6 +361,12 @@ def _rewritten(schema: Any, names: Mapping[str, str]) -> Any:
 
 
 _NAME: Final[Mapping[str, Any]] = {"type": "string", "pattern": f"^{NAME.pattern}$", "maxLength": NAME_LENGTH_MAX}
+_TRACEPARENT: Final[Mapping[str, Any]] = {
+    "type": "string",
+    "description": "As W3C Trace Context has it.",
+    "pattern": "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
+    "examples": ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
+}
 _COUNT: Final[Mapping[str, Any]] = {"type": "integer", "minimum": 1}
 
 _READ_BY: Final[Mapping[QueueKind, str]] = {

@@ -195,6 +195,8 @@ def sample(document: Any, schema: Mapping[str, Any], **given: Any) -> Any:
             return sample(document, at(document, reference), **given)
         case {"const": value} | {"enum": [value, *_]} | {"anyOf": [{"const": value}, *_]}:
             return value
+        case {"examples": [value, *_]}:
+            return value
         case {"anyOf": [first, *_]}:
             return sample(document, first)
         case {"type": "object", "properties": properties}:
@@ -239,6 +241,7 @@ def is_as(document: Any, schema: Mapping[str, Any], value: Any) -> bool:
                 "integer": int,
                 "number": (int, float),
                 "null": type(None),
+                "object": dict,
                 "boolean": bool,
             }
             return isinstance(value, python[kind])
@@ -313,7 +316,7 @@ def test_who_has_the_contract_alone_is_understood_by_a_worker_and_by_a_coordinat
             assert await transactions.list_put_aside(10) == []
 
             started = await client.asks("start", key="k-1")
-            assert (started["error"], started["status"]) == (None, "RUNNING")
+            assert (started["error"], started["status"]) == (None, "RUNNING"), started
             assert await store.list_put_aside(10) == []
 
     asyncio.run(speak())
