@@ -18,6 +18,7 @@
     participants.py  sagaflow participants
     check.py         sagaflow check MODULE:NAME
     graph.py         sagaflow graph MODULE:NAME
+    contract.py      sagaflow contract MODULE:NAME
     schemas.py       sagaflow schemas
     exit_codes.py    what each exit code says
     options.py       what several commands take; servers.py: what URLs mean; loading.py: what MODULE:NAME means

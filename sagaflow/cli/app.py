@@ -17,6 +17,7 @@ from rich.console import Console
 
 from sagaflow.cli.broker import broker_apply, broker_check, broker_plan
 from sagaflow.cli.check import check
+from sagaflow.cli.contract import contract
 from sagaflow.cli.coordinator import coordinator
 from sagaflow.cli.db import sql, status, upgrade
 from sagaflow.cli.dead import dead_drop, dead_list, dead_replay, dead_show
@@ -108,6 +109,7 @@ app.command(cancel, group=STEER, sort_key=4)
 app.command(abandon, group=STEER, sort_key=5)
 app.command(erase, group=STEER, sort_key=6)
 app.command(graph, group=MORE)
+app.command(contract, group=MORE)
 app.command(schemas, group=MORE)
 app["--help"].group = MORE
 app["--version"].group = MORE
