@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from sagaflow.cli.loading import load_sagas
+from sagaflow.cli.logs import LogLevel, write_log
 from sagaflow.cli.options import NAMESPACE, Broker, Database, Namespace
 from sagaflow.cli.servers import opened_store, transport_to
+from sagaflow.definitions import logs
 from sagaflow.definitions.saga import Saga
 from sagaflow.runners.coordinator import Coordinator
 from sagaflow.runners.readiness import UndoReady
 from sagaflow.runners.signals import told_to_stop
-
-log = logging.getLogger("sagaflow.cli")
 
 
 async def coordinator(
@@ -34,32 +34,36 @@ async def coordinator(
     undo_ready: Annotated[
         UndoReady, Parameter(help="Before which steps it must be known that somebody serves the undos they may need.")
     ] = UndoReady.BEFORE_PIVOT,
+    log_level: Annotated[
+        LogLevel, Parameter(help="How much to write to the log, which is standard error.")
+    ] = LogLevel.INFO,
+    log_json: Annotated[bool, Parameter(negative="", help="Write each line of the log as a JSON object.")] = False,
 ) -> None:
     """Run a coordinator until it is told to stop (SIGTERM, Ctrl-C). Run as many as you like.
 
     With OTEL_EXPORTER_OTLP_ENDPOINT set it sends traces and metrics there."""
     from sagaflow.adapters.opentelemetry import observer_from_environment  # which takes a while to load
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    write_log(log_level, as_json=log_json)
     definitions = load_sagas(sagas)
-    async with (
-        opened_store(database, create=True) as store,
-        Coordinator(
-            definitions,
-            store=store,
-            transport=transport_to(broker, namespace),
-            name=name,
-            poll_seconds=poll_seconds,
-            lease_seconds=lease_seconds,
-            undo_ready=undo_ready,
-            observer=observer_from_environment(_service_name(definitions, name)),
-        ) as running,
-    ):
-        with told_to_stop() as told:
-            log.info("coordinator %s runs %s", running.name, ", ".join(saga.name for saga in definitions))
+    with ExitStack() as heeding:
+        told = heeding.enter_context(told_to_stop())  # before it says that it runs: who reads that may stop it at once
+        async with (
+            opened_store(database, create=True) as store,
+            Coordinator(
+                definitions,
+                store=store,
+                transport=transport_to(broker, namespace),
+                name=name,
+                poll_seconds=poll_seconds,
+                lease_seconds=lease_seconds,
+                undo_ready=undo_ready,
+                observer=observer_from_environment(_service_name(definitions, name)),
+            ),
+        ):
             which = await told
-        log.info("%s: stopping", which.name)
-    log.info("stopped")
+            heeding.close()  # a second signal does not wait for the good order
+            logs.PROCESS_STOPPING.write(signal=which.name)
 
 
 def _service_name(sagas: Sequence[Saga[Any]], name: str | None) -> str:

@@ -8,16 +8,14 @@ the first to be reached counts.
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, get_args
 
+from sagaflow.definitions import logs
 from sagaflow.errors import DefinitionError
-
-log = logging.getLogger("sagaflow.crash_points")
 
 VARIABLE: Final = "SAGAFLOW_CRASH_AT"
 
@@ -65,7 +63,7 @@ def crashing_at(order: str, die: Callable[[], None] = die) -> CrashPoint:
         if passed[point] == last.get(point):
             die()
 
-    log.warning("%s is set: this process will kill itself at %s", VARIABLE, order)
+    logs.CRASH_POINT_SET.write(variable=VARIABLE, point=order)
     return crash_point
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,11 +15,10 @@ from tenacity import (
 )
 from tenacity.stop import stop_base
 
+from sagaflow.definitions import logs
 from sagaflow.definitions.limits import RETRY_AFTER_SECONDS_MAX
 from sagaflow.definitions.surroundings import current
 from sagaflow.errors import DefinitionError, RetryLater
-
-log = logging.getLogger("sagaflow.retry")
 
 StopPolicy = Callable[[RetryCallState], bool]
 WaitPolicy = Callable[[RetryCallState], float]
@@ -76,8 +74,8 @@ class Retry:
         state = _state(attempt, error)
         try:
             return None if not self.on(state) or self.stop(state) else _bounded(self.wait(state))
-        except Exception:
-            log.exception("a retry policy failed; the attempt is made again after the default delay")
+        except Exception as failure:  # noqa: BLE001  # a policy is the user's own code
+            logs.RETRY_POLICY_FAILED.write(error=failure)
             return _GROWING_DELAY(state)
 
 

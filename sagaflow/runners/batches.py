@@ -6,20 +6,18 @@ No delay is added when little arrives, and one commit or one publish serves many
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_never
 
+from sagaflow.definitions import logs
 from sagaflow.definitions.retry import GrowingDelay
 from sagaflow.errors import Unavailable
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-log = logging.getLogger("sagaflow.runners")
 
 RETRY_DELAY_SECONDS_MAX = 5.0
 
@@ -112,8 +110,8 @@ class Batcher(Generic[T]):
         try:
             await self._work(batch)
             self._in_hand = ()
-        except Exception:  # a bug must not stop what comes after it
-            log.exception("%s: a batch of %d was not dealt with", self._name, len(batch))
+        except Exception as error:  # noqa: BLE001  # a bug must not stop what comes after it
+            logs.WORK_FAILED.write(error=error, what=f"{self._name}, a batch of {len(batch)},")
 
 
 async def until_available(what: str, call: Callable[[], Awaitable[R]], *, but: type[Unavailable] | None = None) -> R:
@@ -132,7 +130,7 @@ async def until_available(what: str, call: Callable[[], Awaitable[R]], *, but: t
 
     def warn(state: RetryCallState) -> None:
         if state.attempt_number % 10 == 1 and state.outcome is not None:
-            log.warning("%s: %s; trying again", what, state.outcome.exception())
+            logs.SERVER_UNAVAILABLE.write(error=state.outcome.exception(), what=what)
 
     retrying = AsyncRetrying(
         stop=stop_never,

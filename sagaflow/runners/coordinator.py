@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from uuid import UUID
 
 from sagaflow.core.plan import Plan, is_name
 from sagaflow.core.state import SETTLED, Cause, SagaState, SagaStatus, initial
-from sagaflow.definitions import ids, payloads
+from sagaflow.definitions import ids, logs, payloads
 from sagaflow.definitions.limits import ADDRESS_LENGTH_MAX, KEY_LENGTH_MAX
 from sagaflow.definitions.messages import (
     Announcement,
@@ -47,8 +46,6 @@ from sagaflow.runners.roll_call import RollCall
 from sagaflow.runners.telling import Guarded, Tales
 from sagaflow.runners.upkeep import Upkeep
 from sagaflow.runners.watches import Watches, watch
-
-log = logging.getLogger("sagaflow.coordinator")
 
 InputT = TypeVar("InputT")
 
@@ -237,10 +234,13 @@ class Coordinator:
                 stack.push_async_callback(intake.close)
             stack.push_async_callback(self._finish)
             self._closing = stack.pop_all()
+        names = ", ".join(sorted({plan.saga for plan in self._code.plans.values()}))
+        logs.COORDINATOR_RUNNING.write(coordinator=self.name, sagas=names, host=current().host())
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._closing.aclose()
+        logs.COORDINATOR_STOPPED.write(coordinator=self.name)
 
     async def _finish(self) -> None:
         """Take nothing more, and finish what was taken, as far as the servers let it."""
@@ -258,7 +258,7 @@ class Coordinator:
                 self._all_sent = True
                 await self._tales.close()
         except TimeoutError:
-            log.warning("stopped before all was sent; another process sends it again")
+            logs.COORDINATOR_CUT_SHORT.write(coordinator=self.name)
         await self._requests.close()
         await self._answers.stop()
 
@@ -267,7 +267,7 @@ class Coordinator:
         try:
             await self._store.drop_lease(self.name, self._process, resend=resend)
         except Unavailable as error:
-            log.warning("the lease is not given back (%s); it lapses by itself", error)
+            logs.LEASE_LEFT.write(error=error)
 
     # What users call.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
+from sagaflow.definitions import logs
 from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
-from sagaflow.definitions.messages import Message, Reader, Unreadable, printable
+from sagaflow.definitions.messages import Message, Reader, Unreadable
 from sagaflow.definitions.ports import DELIVERY_LIMIT, EXPIRED, Address, DeadDelivery, Letter, Subscription, Transport
 from sagaflow.definitions.records import PutAside
 from sagaflow.runners.batches import until_available
@@ -16,8 +16,6 @@ from sagaflow.runners.intake import Keep
 from sagaflow.runners.receipts import Receipt, Receipts
 from sagaflow.runners.tasks import Tasks
 from sagaflow.runners.telling import UNOBSERVED, Guarded
-
-log = logging.getLogger("sagaflow.runners")
 
 M = TypeVar("M", bound=Message)
 
@@ -75,7 +73,7 @@ class DeadLetters(Generic[M]):
         receipt = self._receipts.open(delivery, 1)
         if delivery.reason == EXPIRED:
             self.expired += 1
-            log.debug("what was sent to %s has expired; so have %d bodies so far", self._address, self.expired)
+            logs.MESSAGES_EXPIRED.write(address=str(self._address), count=self.expired)
             receipt.done()
             return
         self._tasks.spawn(self._lay_out(delivery, receipt), f"sagaflow dead letter of {self._address}")
@@ -93,7 +91,7 @@ class DeadLetters(Generic[M]):
                 for letter in self._answer(message)
             ]
             await until_available("publishing", partial(self._transport.publish, answers))
-        log.error("the broker gave up what was sent to %s, and it is put aside: %s", self._address, printable(reason))
+        logs.MESSAGES_GIVEN_UP.write(address=str(self._address), why=delivery.reason)
         aside = PutAside(str(self._address), f"given up: {reason}", delivery.body[:PUT_ASIDE_BYTES_MAX])
         await until_available("putting aside", lambda: self._keep([aside]))
         self._observer.messages_put_aside(self._address, 1)

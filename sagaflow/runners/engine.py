@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +18,8 @@ from msgspec.structs import replace
 from sagaflow.core.effects import IgnoredBecause
 from sagaflow.core.events import Event, Failed, Refused, Started, Succeeded, Unserved
 from sagaflow.core.plan import Operation, Plan
-from sagaflow.core.state import SETTLED, SagaStatus
-from sagaflow.definitions import ids
+from sagaflow.core.state import SETTLED, OpStatus, SagaStatus
+from sagaflow.definitions import ids, logs
 from sagaflow.definitions.crash_points import crash_point
 from sagaflow.definitions.limits import (
     HOST_LENGTH_MAX,
@@ -41,8 +40,6 @@ from sagaflow.runners.receipts import Receipt
 from sagaflow.runners.telling import Guarded, Tales
 from sagaflow.runners.turns import Turn
 from sagaflow.runners.watches import Watches
-
-log = logging.getLogger("sagaflow.coordinator")
 
 INPUTS_BATCH_MAX = 200
 
@@ -106,6 +103,9 @@ class _Batch:
     repeated: int = 0
     """Replies that were known already."""
     accepted: Sequence[tuple[Start, SagaRecord]] = ()
+    newly_settled: list[Turn] = field(default_factory=list)
+    left_behind: list[tuple[Turn, Reply]] = field(default_factory=list)
+    """Replies that say what was done of sagas that have ended without it."""
 
 
 class _UnknownPlans(Exception):
@@ -170,7 +170,7 @@ class Engine:
             if len(inputs) == 1:
                 self._give_up(inputs[0], error)
                 return
-            log.warning("a batch of %d cannot be dealt with as one: %r", len(inputs), error)
+            logs.BATCH_PARTED.write(error=error, count=len(inputs))
             for one in inputs:
                 await self._work([one], again=True)
             return
@@ -184,10 +184,10 @@ class Engine:
             case Start():
                 _refuse(one, error)
             case ReplyArrived():
-                log.error("a reply for saga %s cannot be dealt with", one.saga_id, exc_info=error)
+                logs.REPLY_FAILED.write(one.reply, error=error)
                 self._put_aside(one.reply, f"{type(error).__qualname__}: {error}", one.receipt)
             case Woken() | Released():
-                log.error("saga %s cannot be woken; it is tried again later", one.saga_id, exc_info=error)
+                logs.SAGA_NOT_WOKEN.write(error=error, saga_id=one.saga_id)
 
     async def _transact(self, inputs: Sequence[Input], *, again: bool) -> _Batch:
         batch = _Batch()
@@ -214,6 +214,7 @@ class Engine:
         for start, record in batch.accepted:
             if record.saga_id == start.record.saga_id:
                 self._watches.follow(record.saga_id)
+                logs.SAGA_STARTED.write(record)
             _accept(start, record)
         if batch.wake_after_seconds:
             self._expect(min(batch.wake_after_seconds))
@@ -224,6 +225,10 @@ class Engine:
         taken = [one.receipt for one in inputs if isinstance(one, ReplyArrived) and id(one) not in strays]
         self._outbox.put(batch.letters, taken)
         self._observe(batch)
+        for turn in batch.newly_settled:
+            _log_what_became_of(turn)
+        for turn, reply in batch.left_behind:
+            logs.SAGA_LEFT_BEHIND.write(reply, saga=turn.record.saga)
 
     def _observe(self, batch: _Batch) -> None:
         if batch.moves:
@@ -315,7 +320,8 @@ class Engine:
                 else:
                     if apply_reply(turn, one.reply) is IgnoredBecause.DUPLICATE:
                         batch.repeated += 1
-                    _warn_of_what_is_left(turn, one.reply)
+                    if _leaves_behind(turn, one.reply):
+                        batch.left_behind.append((turn, one.reply))
 
     async def _all_letters(self, tx: StoreTransaction, turns: Mapping[UUID, Turn]) -> list[Letter]:
         sending = [saga_id for saga_id, turn in turns.items() if turn.to_send]
@@ -348,18 +354,28 @@ class Engine:
             batch.wake_after_seconds.append((turn.wake_at - turn.now).total_seconds())
         if status in SETTLED:
             batch.settled[turn.record.saga_id] = status
-            if status is SagaStatus.STUCK and status is not turn.record.status:
-                log.error("saga %s (%s) is stuck: a person has to decide", turn.record.saga_id, turn.record.saga)
+            if status is not turn.record.status:
+                batch.newly_settled.append(turn)
 
 
-def _warn_of_what_is_left(turn: Turn, reply: Reply) -> None:
-    if reply.outcome is ReplyOutcome.SUCCEEDED and turn.leaves_behind(reply.step, reply.operation):
-        log.error(
-            "saga %s (%s) has ended without %s, which turns out to have been done: a person has to settle it",
-            turn.record.saga_id,
-            turn.record.saga,
-            reply.step,
-        )
+def _leaves_behind(turn: Turn, reply: Reply) -> bool:
+    return reply.outcome is ReplyOutcome.SUCCEEDED and turn.leaves_behind(reply.step, reply.operation)
+
+
+def _log_what_became_of(turn: Turn) -> None:
+    match turn.state.status:
+        case SagaStatus.COMPLETED:
+            logs.SAGA_COMPLETED.write(turn.record)
+        case SagaStatus.COMPENSATED:
+            logs.SAGA_UNDONE.write(turn.record, cause=turn.state.cause)
+        case SagaStatus.STUCK:
+            step, operation = next(
+                (planned.name, operation)
+                for planned, known in zip(turn.plan.steps, turn.state.steps, strict=True)
+                for operation in Operation
+                if known.op(operation).status is OpStatus.STUCK
+            )
+            logs.SAGA_STUCK.write(turn.record, step=step, operation=operation)
 
 
 def _notice(watcher: Watcher, status: SagaStatus) -> Letter:

@@ -12,18 +12,16 @@ commands whose time is nearly over.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from sagaflow.definitions import logs
 from sagaflow.definitions.cancellation import is_being_cancelled
 from sagaflow.definitions.ports import BarrierKey
 from sagaflow.runners.barrier import GROUP_SECONDS_MAX, Barrier, Order, Verdict
 from sagaflow.runners.batches import Batcher
 from sagaflow.runners.receipts import Receipt
-
-log = logging.getLogger("sagaflow.worker")
 
 Taken = tuple[Order, Receipt]
 
@@ -131,6 +129,6 @@ class Groups:
                 self._answer(order, verdict, receipt)
 
     def _part(self, group: Sequence[Taken], error: BaseException) -> None:
-        log.info("%d commands are carried out one by one: %s", len(group), type(error).__qualname__)
+        logs.GROUP_PARTED.write(error=error, count=len(group))
         for order, receipt in group:
             self._alone(order, receipt)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from sagaflow.definitions import logs
 from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX, REASON_LENGTH_MAX
 from sagaflow.definitions.messages import Command, Message, Reader, Unreadable, printable, write
 from sagaflow.definitions.ports import Address, Delivery, Letter, Subscription, Transport
@@ -17,8 +17,6 @@ from sagaflow.runners.batches import until_available
 from sagaflow.runners.receipts import Receipt, Receipts
 from sagaflow.runners.tasks import Tasks
 from sagaflow.runners.telling import UNOBSERVED, Guarded
-
-log = logging.getLogger("sagaflow.runners")
 
 M = TypeVar("M", bound=Message)
 
@@ -102,7 +100,7 @@ class Intake(Generic[M]):
         if not messages:
             return
         bounded = [printable(message.reason[:REASON_LENGTH_MAX]) for message in messages]
-        log.error("%d messages from %s are put aside: %s", len(messages), self._address, bounded[0])
+        logs.MESSAGES_PUT_ASIDE.write(count=len(messages), address=str(self._address))
         aside = [
             PutAside(str(self._address), reason, message.raw[:PUT_ASIDE_BYTES_MAX])
             for message, reason in zip(messages, bounded, strict=True)

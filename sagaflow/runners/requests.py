@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final
 from uuid import UUID
 
 from sagaflow.core.state import SagaStatus
+from sagaflow.definitions import logs
 from sagaflow.definitions.messages import (
     Answer,
     AnswerError,
@@ -25,8 +25,6 @@ from sagaflow.runners.batches import until_available
 from sagaflow.runners.outbox import Outbox
 from sagaflow.runners.receipts import Receipt
 from sagaflow.runners.tasks import Tasks
-
-log = logging.getLogger("sagaflow.coordinator")
 
 ANSWER_ERRORS: Final[Mapping[type[SagaflowError], AnswerError]] = {
     ConflictError: AnswerError.CONFLICT,
@@ -71,8 +69,8 @@ class Requests:
         except tuple(ANSWER_ERRORS) as error:
             why = ErrorInfo.of(error).message  # bounded: an answer that nobody could read would be asked for again
             answer = Answer(request_id=request.request_id, error=ANSWER_ERRORS[type(error)], message=why)
-        except Exception:  # whatever it is, a request must be answered, or it would come again for ever
-            log.exception("a request failed")
+        except Exception as error:  # noqa: BLE001  # a request must be answered, or it would come again for ever
+            logs.REQUEST_FAILED.write(error=error, request=type(request).__name__)
             answer = Answer(request_id=request.request_id, error=AnswerError.INVALID, message="the request failed")
         address = Address(QueueKind.ANSWERS, request.reply_to)
         self._outbox.put([Letter(address, write(answer))], [receipt])

@@ -12,7 +12,6 @@ not serve it yet comes again.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -21,13 +20,12 @@ from functools import partial
 from typing import Final
 
 from sagaflow.core.plan import Plan
+from sagaflow.definitions import logs
 from sagaflow.definitions.announcements import gaps
-from sagaflow.definitions.messages import Announcement, Inquiry, printable, write
+from sagaflow.definitions.messages import Announcement, Inquiry, write
 from sagaflow.definitions.ports import Address, Letter, QueueKind, SagaStore, Transport
 from sagaflow.runners.batches import until_available
 from sagaflow.runners.tasks import Tasks
-
-log = logging.getLogger("sagaflow.coordinator")
 
 MISSED_ROUNDS: Final = 3
 """A participant is live for so many rounds of asking after its latest answer."""
@@ -119,7 +117,7 @@ class RollCall:
         """A process of a participant has answered."""
         participant = announcement.participant
         if participant not in self._answered:
-            log.warning("%s has announced itself without being asked", printable(participant[:100]))
+            logs.STRANGER_HEARD.write(participant=participant)
             return
         known = {(one.announcement.host, one.announcement.hash) for one in self._live(participant)}
         heard = self._heard[participant]
@@ -184,9 +182,9 @@ class RollCall:
             gap for plan in self._plans.values() for gap in gaps(plan, announcements, silent=self._silent)
         )
         for gap in sorted(found - self._told):
-            log.warning("%s", gap)
+            logs.STEP_UNSERVED.write(gap=gap)
         for gap in sorted(self._told - found):
-            log.info("no longer: %s", gap)
+            logs.STEP_SERVED.write(gap=gap)
         self._told = found
 
     async def _keep(self) -> None:
@@ -201,8 +199,8 @@ class RollCall:
         while True:
             try:
                 await once()
-            except Exception:  # a loop that ended would hold sagas for ever
-                log.exception("%s failed; trying again", what)
+            except Exception as error:  # noqa: BLE001  # a loop that ended would hold sagas for ever
+                logs.WORK_FAILED.write(error=error, what=what)
                 await asyncio.sleep(FAILED_PAUSE_SECONDS)
 
     def _now(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Final, TypeVar
 
 from sagaflow.core.plan import Plan
 from sagaflow.core.state import SETTLED
-from sagaflow.definitions import ids
+from sagaflow.definitions import ids, logs
 from sagaflow.definitions.messages import Command
 from sagaflow.definitions.observing import NOBODY, Answered, Moved, Observer
 from sagaflow.definitions.ports import Address, SagaStore
@@ -19,9 +18,9 @@ from sagaflow.definitions.records import JournalEntry, OpenSagas, SagaRecord
 from sagaflow.errors import Unavailable
 from sagaflow.runners.batches import Batcher
 
-log = logging.getLogger("sagaflow.runners")
-
 R = TypeVar("R")
+
+FAILURES_KNOWN_MAX: Final = 100
 
 TALES_WAITING_MAX: Final = 5_000
 """How many sagas may wait for their journals to be read; the traces of others are left out."""
@@ -34,6 +33,8 @@ class Guarded:
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
+        self._failures: set[str] = set()
+        """Where it has failed. It is asked for every batch, and each place is worth one line."""
 
     @property
     def is_anybody(self) -> bool:
@@ -92,8 +93,11 @@ class Guarded:
     def _try(self, tell: Callable[[], R], otherwise: R) -> R:
         try:
             return tell()
-        except Exception:  # what observes must not harm what is observed
-            log.exception("the observer has failed")
+        except Exception as error:  # noqa: BLE001  # what observes must not harm what is observed
+            where = logs.reason(error)
+            logs.OBSERVER_FAILED.write(error=error, quietly=where in self._failures)
+            if len(self._failures) < FAILURES_KNOWN_MAX:
+                self._failures.add(where)
             return otherwise
 
     def _watched(self, begin: Callable[[], AbstractContextManager[object]]) -> AbstractContextManager[object]:
@@ -164,7 +168,7 @@ class Tales:
             try:
                 journal = await self._store.journal(tale.record.saga_id)
             except Unavailable as error:
-                log.warning("the trace of saga %s is left out: %s", tale.record.saga_id, type(error).__qualname__)
+                logs.TRACE_LEFT_OUT.write(tale.record, error=error)
                 continue
             until = [entry for entry in journal if entry.seq <= tale.record.version]
             self._observer.saga_told(tale.record, tale.plan, until)

@@ -4,12 +4,12 @@ forget what is over for long enough."""
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from uuid import UUID
 
+from sagaflow.definitions import logs
 from sagaflow.definitions.crash_points import crash_point
 from sagaflow.definitions.ports import SagaStore
 from sagaflow.definitions.records import Due
@@ -18,8 +18,6 @@ from sagaflow.definitions.surroundings import current
 from sagaflow.errors import Unavailable
 from sagaflow.runners.purging import purge_sagas
 from sagaflow.runners.telling import UNOBSERVED, Guarded
-
-log = logging.getLogger("sagaflow.coordinator")
 
 CLAIM_LIMIT = 200
 CLAIM_HOLD_SECONDS = 10.0
@@ -105,9 +103,9 @@ class Upkeep:
             try:
                 await once()
             except Unavailable as error:
-                log.warning("%s: %s; trying again", what, error)
-            except Exception:  # a loop that ended would leave a process that only looks alive
-                log.exception("%s failed; trying again", what)
+                logs.SERVER_UNAVAILABLE.write(error=error, what=what)
+            except Exception as error:  # noqa: BLE001  # a loop that ended would leave a process that only looks alive
+                logs.WORK_FAILED.write(error=error, what=what)
             else:
                 continue
             await asyncio.sleep(self._jittered(self._poll_seconds))
@@ -158,13 +156,13 @@ class Upkeep:
         await asyncio.sleep(self._jittered(self._purge_every_seconds))
         gone = await purge_sagas(self._store, self._retention)
         if gone.total():
-            log.info("purged %s", ", ".join(f"{count} {what}" for what, count in sorted(gone.items()) if count))
+            logs.SAGAS_PURGED.write(what=", ".join(f"{count} {what}" for what, count in sorted(gone.items()) if count))
 
     async def _take_over(self) -> None:
         await self._store.keep_lease(self._name, self._process, self._lease_seconds)  # not from ourselves
         sagas = await self._store.take_over(self._name)
         if sagas:
-            log.warning("took over %d sagas of a process that has died", sagas)
+            logs.SAGAS_TAKEN_OVER.write(count=sagas)
             self._observer.taken_over(sagas)
             self.nudge()
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Self, TypeVar
 
 from sagaflow.core.plan import Operation, is_name
+from sagaflow.definitions import logs
 from sagaflow.definitions.announcements import announcement_of
 from sagaflow.definitions.cancellation import is_being_cancelled
 from sagaflow.definitions.crash_points import crash_point
@@ -29,8 +29,6 @@ from sagaflow.runners.outbox import Outbox
 from sagaflow.runners.receipts import Receipt
 from sagaflow.runners.tasks import Tasks
 from sagaflow.runners.telling import Guarded
-
-log = logging.getLogger("sagaflow.worker")
 
 Tx = TypeVar("Tx")
 
@@ -100,11 +98,12 @@ class Worker:
                 stack.push_async_callback(intake.close)
             stack.push_async_callback(self._finish)
             self._closing = stack.pop_all()
-        log.info("participant %s is served by %s", self._participant.name, self._host)
+        logs.PARTICIPANT_SERVED.write(participant=self._participant.name, host=self._host)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._closing.aclose()
+        logs.PARTICIPANT_STOPPED.write(participant=self._participant.name, host=self._host)
 
     async def _finish(self) -> None:
         """Take nothing more, finish what was taken within the grace, and send its replies."""
@@ -117,7 +116,7 @@ class Worker:
             async with asyncio.timeout(self._grace_seconds):
                 await self._outbox.close()
         except TimeoutError:
-            log.warning("stopped before all replies were sent; the commands will come again")
+            logs.PARTICIPANT_CUT_SHORT.write(participant=self._participant.name)
 
     async def _finish_handlers(self) -> None:
         until = asyncio.get_running_loop().time() + self._grace_seconds
@@ -219,17 +218,17 @@ class Worker:
     async def _reply_to(self, command: Command, allowance: Allowance) -> Reply:
         step = self._participant.steps.get(command.handler)
         if step is None or not _can(step, command.operation):
-            log.warning("%s of %s.%s is not served", command.operation, self._participant.name, command.handler)
+            logs.ATTEMPT_UNSERVED.write(command, participant=self._participant.name, handler=command.handler)
             return self._reply(command, Verdict(ReplyOutcome.UNSERVED), UNSERVED_RETRY_SECONDS)
         order = Order(step, command, allowance)
         try:
             crash_point("worker.before_transaction")
             verdict = await until_available("the participant's database", partial(self._carry_out, order))
         except Stale as error:
-            log.info("%s of %s is stale: %s", command.operation, command.step, error)
+            logs.ATTEMPT_STALE.write(command, participant=self._participant.name)
             return self._reply(command, Verdict(ReplyOutcome.FAILED, error=ErrorInfo.of(error)), 0.0)
         except Exception as error:  # noqa: BLE001  # handlers may raise anything; it is all told to the coordinator
-            log.info("%s of %s failed: %s", command.operation, command.step, type(error).__qualname__)
+            logs.ATTEMPT_FAILED.write(command, error=error, participant=self._participant.name)
             verdict = Verdict(ReplyOutcome.FAILED, error=told(order, error))
             return self._reply(command, verdict, step.retry_of(command.operation).delay_seconds(command.attempt, error))
         return self._reply(command, verdict)

@@ -335,6 +335,8 @@ class Inbox:
         self.deliveries: list[Delivery] = []
         self.dead_deliveries: list[DeadDelivery] = []
         """Those of them that the transport had given up."""
+        self.texts: list[str] = []
+        """What has arrived, in its order."""
         self._acknowledge = acknowledge
         self._acknowledging: set[asyncio.Task[None]] = set()
         self._subscription: Subscription | None = None
@@ -357,14 +359,18 @@ class Inbox:
             inbox._subscription = await transport.subscribe(address, inbox._receive, prefetch=prefetch)
         return inbox
 
-    @property
-    def texts(self) -> list[str]:
-        """What has arrived, in its order."""
-        return [text for delivery in self.deliveries for text in texts_of(delivery)]
-
     async def until_it_has(self, texts: Sequence[str]) -> None:
-        """Wait until all of these have arrived."""
-        await until(lambda: set(texts) <= set(self.texts), f"{len(texts)} texts, of which it has", self.texts)
+        """Wait until all of these have arrived. Each text is looked at once: there may be a hundred thousand."""
+        missing = set(texts)
+        looked_at = 0
+
+        def has_all() -> bool:
+            nonlocal looked_at
+            missing.difference_update(self.texts[looked_at:])
+            looked_at = len(self.texts)
+            return not missing
+
+        await until(has_all, f"{len(texts)} texts, of which it has", self.texts)
 
     async def until_count(self, count: int) -> None:
         """Wait until so many deliveries have arrived."""
@@ -383,6 +389,7 @@ class Inbox:
 
     def _receive(self, delivery: Delivery) -> None:
         self.deliveries.append(delivery)
+        self.texts.extend(texts_of(delivery))
         if self._acknowledge:
             task = asyncio.create_task(_ack(delivery))
             self._acknowledging.add(task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -49,11 +50,22 @@ async def test_it_starts_what_it_is_asked_for(
         f"--broker={rabbitmq.url}",
         f"--namespace={broker_namespace}",
         "--name=till",
+        "--log-json",
+        "--log-level=debug",
     )
-    coordinator.until(lambda: "coordinator till runs checkout" in coordinator.errors)
+    coordinator.until(lambda: '"event": "coordinator.running"' in coordinator.errors)
     async with SagaClient(RabbitTransport(rabbitmq.url, namespace=broker_namespace), coordinator="till") as sagas:
         order = Checkout("o-1", "teapot", 1, "good-1", 100)
         saga_id = await sagas.start("checkout", order, key="o-1")
         assert await sagas.start("checkout", order, key="o-1") == saga_id
     listed = start("list", "--json", f"--database=sqlite:///{tmp_path}/sagas.sqlite").end()
     assert [(line["saga_id"], line["status"]) for line in listed.lines] == [(str(saga_id), "RUNNING")]
+    coordinator.process.terminate()
+    lines = [json.loads(line) for line in coordinator.end().errors.splitlines()]
+    ours = [line for line in lines if line["logger"].startswith("sagaflow")]
+    assert [line["event"] for line in ours if line["level"] != "DEBUG"] == [
+        "coordinator.running", "process.stopping", "coordinator.stopped",
+    ]  # fmt: skip
+    (started,) = [line for line in ours if line["event"] == "saga.started"]
+    assert (started["saga"], started["saga_id"]) == ("checkout", str(saga_id))
+    assert not [line for line in lines if line["level"] == "DEBUG" and line not in ours]

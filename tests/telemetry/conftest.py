@@ -21,6 +21,17 @@ from sagaflow.adapters.opentelemetry import OpenTelemetryObserver
 from sagaflow.adapters.sqlite import SqliteStore, SqliteTransactions
 from tests.runners.world import World
 
+DOCS = Path(__file__).parents[2] / "docs" / "observability.md"
+
+
+def recipe(heading: str) -> str:
+    """The code that follows a heading of the docs."""
+    _, _, rest = DOCS.read_text(encoding="utf-8").partition(f"\n### {heading}\n")
+    _, _, rest = rest.partition("```python\n")
+    code, _, _ = rest.partition("```\n")
+    assert code, heading
+    return code
+
 
 class Watched:
     """What an observer has told OpenTelemetry."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -11,10 +10,9 @@ from sagaflow.adapters.rabbitmq.failures import unavailable
 from sagaflow.adapters.rabbitmq.stream import RabbitDelivery, Stream
 from sagaflow.adapters.rabbitmq.supervision import Link, persist, spawn, stop
 from sagaflow.adapters.rabbitmq.topology import Topology
+from sagaflow.definitions import logs
 from sagaflow.definitions.ports import Address
 from sagaflow.errors import Unavailable
-
-log = logging.getLogger("sagaflow.rabbitmq")
 
 DOUBTFUL_MAX: Final = 2
 """How many checks in a row must speak against a consumer: a message may just have come, and the broker, under load,
@@ -87,28 +85,28 @@ class Consumer:
 
     async def _keep_up(self, stream: Stream) -> None:
         while True:
-            level, why = await self._until_ended(stream)
-            log.log(level, "%s is not consumed at present: %s", self._queue, why)
+            why, is_news = await self._until_ended(stream)
+            logs.QUEUE_LOST.write(queue=self._queue, why=why, quietly=not is_news)
             await stream.cancel()
             await stream.close()
             stream = await persist(f"consuming {self._queue}", self._open_stream)
-            log.log(level, "%s is consumed again", self._queue)
+            logs.QUEUE_BACK.write(queue=self._queue, quietly=not is_news)
 
-    async def _until_ended(self, stream: Stream) -> tuple[int, str]:
-        """Wait until it has ended or may have; why, and how loudly to say so."""
+    async def _until_ended(self, stream: Stream) -> tuple[str, bool]:
+        """Wait until it has ended or may have; why, and whether that is worth a line."""
         doubtful = quiet = 0
         while doubtful < DOUBTFUL_MAX and quiet < QUIET_MAX:
             received = stream.received
             if await stream.has_ended(self._check_seconds):
                 # Of a lost connection there is a line already.
-                return (logging.DEBUG if stream.was_cut else logging.WARNING), stream.reason_ended
+                return stream.reason_ended, not stream.was_cut
             is_doubtful = stream.has_room and await self._is_doubtful()
             is_quiet = stream.received == received
             doubtful = doubtful + 1 if is_quiet and is_doubtful else 0
             quiet = quiet + 1 if is_quiet and stream.is_idle else 0
         if doubtful == DOUBTFUL_MAX:
-            return logging.WARNING, "the broker has lost the consumer"
-        return logging.DEBUG, "nothing has come for a while, which may have any reason"
+            return "the broker has lost the consumer", True
+        return "nothing has come for a while, which may have any reason", False
 
     async def _is_doubtful(self) -> bool:
         """Whether the broker knows of no consumer, or has what it should have delivered."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
@@ -21,10 +20,9 @@ from sagaflow.adapters.rabbitmq.connection import Connection, close_channel
 from sagaflow.adapters.rabbitmq.failures import unavailable
 from sagaflow.adapters.rabbitmq.supervision import Link, spawn, stop
 from sagaflow.adapters.rabbitmq.topology import Topology
+from sagaflow.definitions import logs
 from sagaflow.definitions.ports import Address, Letter, QueueKind
 from sagaflow.errors import Unavailable
-
-log = logging.getLogger("sagaflow.rabbitmq")
 
 UNCONFIRMED_MAX: Final = 256
 """Bodies on their way on one channel. More would not be faster, and each confirm would cost more."""
@@ -73,7 +71,7 @@ class Publisher:
         """Whether anyone can ever be waiting for it. Its address may come from a stranger's message."""
         if self._topology.is_possible(parcel.to):
             return True
-        log.error("messages were dropped: no queue can have a name as long as that of %.100r", str(parcel.to))
+        logs.MESSAGES_DROPPED.write(address=str(parcel.to)[:100])
         return False
 
     async def _lane_on(self, connection: Connection) -> Lane:
@@ -145,7 +143,7 @@ class Lane:
             try:
                 await self._send(parcel)
             except PublishError:
-                log.warning("the queue %s was missing", self._topology.queue(parcel.to))
+                logs.QUEUE_MISSING.write(queue=self._topology.queue(parcel.to))
                 self._known.discard(parcel.to)
                 await self._prepare(parcel.to)
                 await self._send(parcel)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -12,9 +11,8 @@ from aio_pika.exceptions import AMQPChannelError
 
 from sagaflow.adapters.rabbitmq.connection import close_channel
 from sagaflow.adapters.rabbitmq.failures import reason, unavailable
+from sagaflow.definitions import logs
 from sagaflow.errors import Unavailable
-
-log = logging.getLogger("sagaflow.rabbitmq")
 
 
 class Stream:
@@ -165,6 +163,6 @@ class RabbitDelivery:
             with unavailable("a delivery is not acknowledged"):
                 await self._message.ack()
         except Unavailable as error:
-            log.debug("%s; it will come again", error)
+            logs.DELIVERY_LOST.write(error=error)
         finally:
             await self._on_settled()

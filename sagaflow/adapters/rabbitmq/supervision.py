@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -13,9 +12,8 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from sagaflow.adapters.rabbitmq.broker import Broker
 from sagaflow.adapters.rabbitmq.connection import Connection, connect
+from sagaflow.definitions import logs
 from sagaflow.errors import Unavailable
-
-log = logging.getLogger("sagaflow.rabbitmq")
 
 T = TypeVar("T")
 
@@ -78,12 +76,12 @@ class Link:
             await connection.lost.wait()
             self._is_up.clear()
             lost_at = time.monotonic()
-            log.warning("%s was lost: %s", what, connection.reason_lost)
+            logs.CONNECTION_LOST.write(what=what, why=connection.reason_lost)
             await connection.close()
             # All processes have lost it together; they should not all come back in the same moment.
             await asyncio.sleep(random.uniform(0.0, FIRST_PAUSE_SECONDS_MAX))  # noqa: S311 - nothing to guess
             connection = await persist(what, self._connect)
-            log.info("%s was made again after %.1f s", what, time.monotonic() - lost_at)
+            logs.CONNECTION_BACK.write(what=what, seconds=time.monotonic() - lost_at)
 
 
 async def persist(what: str, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -96,9 +94,8 @@ async def persist(what: str, attempt: Callable[[], Awaitable[T]]) -> T:
     def note(state: RetryCallState) -> None:
         nonlocal known
         error = state.outcome.exception() if state.outcome else None
-        level = logging.DEBUG if str(error) == known else logging.WARNING
+        logs.BROKER_UNAVAILABLE.write(error=error, what=what, quietly=str(error) == known)
         known = str(error)
-        log.log(level, "%s: %s", what, error, exc_info=None if isinstance(error, Unavailable) else error)
 
     retrying = AsyncRetrying(
         stop=stop_never,
@@ -122,8 +119,8 @@ def spawn(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
 
 
 def _report_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("%s failed", task.get_name(), exc_info=task.exception())
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logs.WORK_FAILED.write(error=error, what=task.get_name())
 
 
 async def stop(task: asyncio.Task[None]) -> None:

@@ -533,9 +533,9 @@ class Errors(logging.Handler):
         self.records: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep what has an exception in it."""
-        if record.exc_info and record.exc_info[1] is not None:
-            self.records.append(f"{record.getMessage()}: {record.exc_info[1]!r}")
+        """Keep what tells of an exception."""
+        if hasattr(record, "error_type"):
+            self.records.append(record.getMessage())
 
 
 def play(
