@@ -144,6 +144,9 @@ EVERY_EVENT: Final[Sequence[Event]] = (
 FOR_EVER: Final = 1e9
 """Seconds; no saga of a test is as old."""
 
+OLD_SECONDS: Final = 0.5
+"""A saga that has just been written is not as old."""
+
 
 class Abort(Exception):
     """Raised by a test inside of a transaction, to have it rolled back."""
@@ -1110,12 +1113,12 @@ class StoreContract:
     async def test_when_a_saga_ended_is_not_moved_by_what_comes_later(self, store: SagaStore) -> None:
         completed, *_ = await ended_and_open(store)
         (before,) = await store.find([completed])
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(OLD_SECONDS)
         await save(store, happens(before, events.Erased()))
         (after,) = await store.find([completed])
         assert after.version == before.version + 1
         assert after.updated_at == before.updated_at
-        page = await store.purge({SagaStatus.COMPLETED: 0.01}, None, 10, delete=False)
+        page = await store.purge({SagaStatus.COMPLETED: OLD_SECONDS}, None, 10, delete=False)
         assert page.expired == {"COMPLETED": 1}
 
     async def test_old_messages_that_were_put_aside_are_purged(self, store: SagaStore) -> None:

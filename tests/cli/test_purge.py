@@ -132,8 +132,9 @@ def test_an_open_saga_is_not_erased(sagaflow: Sagaflow, trips: Trips, yes: list[
     assert asyncio.run(payloads(trips, trips.rome))
 
 
-def test_a_saga_that_is_not_there_is_not_erased(sagaflow: Sagaflow, trips: Trips) -> None:
-    said = sagaflow("erase", str(uuid4()), *WHY, "--yes", "--database", trips.database)
+@pytest.mark.parametrize("yes", [["--yes"], []])
+def test_a_saga_that_is_not_there_is_not_erased(sagaflow: Sagaflow, trips: Trips, yes: list[str]) -> None:
+    said = sagaflow("erase", str(uuid4()), *WHY, *yes, "--database", trips.database)
     assert (said.code, said.output) == (1, "")
     assert "there is no saga" in said.errors
 
