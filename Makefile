@@ -46,7 +46,7 @@ mutations: $(DEV_STAMP) ## put bugs into the code, one after the other, and see 
 
 SEEDS ?= 0:3000
 
-simulate: $(DEV_STAMP) ## play simulated histories: make simulate SEEDS=0:10000
+simulate: $(DEV_STAMP) ## play simulated histories: make simulate SEEDS=0:10000 (3,000 and more must meet everything)
 	@$(BIN)/python -m sagaflow.testing.simulate --seeds $(SEEDS) --processes 2 --complete
 
 chaos: $(DEV_STAMP) ## kill and cut everything at random, then judge: make chaos SEED=7 SECONDS=60

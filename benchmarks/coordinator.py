@@ -22,6 +22,7 @@ from benchmarks.workloads import ACCOUNTS, WORKLOADS
 from sagaflow import Coordinator, SagaStatus, UndoReady
 from sagaflow.adapters.parcels import pack
 from sagaflow.adapters.postgres import Line, PostgresStore, upgrade
+from sagaflow.definitions.health import Trouble
 from sagaflow.definitions.messages import Command, Reader, Reply, ReplyOutcome, write
 from sagaflow.definitions.ports import Address, DeadDelivery, Delivery, Letter, QueueKind, Subscription
 from tests.servers import postgres_lookup
@@ -49,6 +50,10 @@ class AnsweringTransport:
     def durable(self) -> bool:
         """As if."""
         return True
+
+    def troubles(self) -> Sequence[Trouble]:
+        """As if."""
+        return ()
 
     async def publish(self, letters: Sequence[Letter]) -> None:
         """Answer them; the replies are delivered when the loop comes to it."""

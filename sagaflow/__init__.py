@@ -12,6 +12,8 @@ from sagaflow.core.plan import Plan as Plan
 from sagaflow.core.plan import StepKind as StepKind
 from sagaflow.core.state import Cause as Cause
 from sagaflow.core.state import SagaStatus as SagaStatus
+from sagaflow.definitions.health import Health as Health
+from sagaflow.definitions.health import Trouble as Trouble
 from sagaflow.definitions.participant import ExternalStep as ExternalStep
 from sagaflow.definitions.participant import Participant as Participant
 from sagaflow.definitions.participant import ParticipantStep as ParticipantStep
@@ -34,6 +36,7 @@ from sagaflow.errors import SagaNotFound as SagaNotFound
 from sagaflow.errors import SchemaError as SchemaError
 from sagaflow.errors import StepRejected as StepRejected
 from sagaflow.errors import Unavailable as Unavailable
+from sagaflow.errors import UnsupportedPooling as UnsupportedPooling
 from sagaflow.runners.client import SagaClient as SagaClient
 from sagaflow.runners.coordinator import Coordinator as Coordinator
 from sagaflow.runners.coordinator import Outcome as Outcome

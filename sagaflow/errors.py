@@ -11,7 +11,8 @@
     ├── NotPossible               the request makes no sense in the state that the saga is in
     ├── Unavailable               a server cannot be reached, or went away
     │   ├── Locked                somebody else holds what is needed, for too long
-    │   └── NotPermitted          a right is missing; a person has to grant it, and then it goes on
+    │   ├── NotPermitted          a right is missing; a person has to grant it, and then it goes on
+    │   └── UnsupportedPooling    a pooler stands before the database that does not keep a session together
     ├── SchemaError               the tables of a database are missing, too old or too new
     └── MissingExtra              an optional library is not installed
 
@@ -78,6 +79,13 @@ class NotPermitted(Unavailable):
 
     The message names the right. What runs is tried again, so that it goes on when a person has granted it, and nothing
     has to be started anew.
+    """
+
+
+class UnsupportedPooling(Unavailable):
+    """A pooler before the database gives each transaction another connection; one for each session is needed.
+
+    What runs is tried again, and goes on when the pooler has been told to pool sessions.
     """
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from sagaflow.adapters.parcels import Parcel, pack
+from sagaflow.definitions.health import Trouble
 from sagaflow.definitions.ports import Address, DeadDelivery, Delivery, Letter, QueueKind, Subscription
 from sagaflow.errors import Unavailable
 
@@ -49,6 +50,10 @@ class InProcessTransport:
     def durable(self) -> bool:
         """The messages end with the process."""
         return False
+
+    def troubles(self) -> Sequence[Trouble]:
+        """It has none."""
+        return ()
 
     async def publish(self, letters: Sequence[Letter]) -> None:
         """Put messages into their queues; those to an answers queue that nobody consumes are dropped.

@@ -6,6 +6,7 @@
     db.py            sagaflow db upgrade | status | sql
     purge.py         sagaflow db purge, sagaflow erase SAGA_ID
     broker.py        sagaflow broker plan | apply | check
+    doctor.py        sagaflow doctor, with examining.py
     why.py           sagaflow why SAGA, with telling.py
     sagas.py         sagaflow list | stuck | show, with timeline.py
     steering.py      sagaflow retry | reply | skip | cancel | abandon, with many.py

@@ -21,6 +21,7 @@ from sagaflow.cli.coordinator import coordinator
 from sagaflow.cli.db import sql, status, upgrade
 from sagaflow.cli.dead import dead_drop, dead_list, dead_replay, dead_show
 from sagaflow.cli.demo import demo
+from sagaflow.cli.doctor import doctor
 from sagaflow.cli.graph import graph
 from sagaflow.cli.participants import participants
 from sagaflow.cli.purge import erase, purge
@@ -93,6 +94,7 @@ dead.command(dead_list, name="list", sort_key=1)
 dead.command(dead_show, name="show", sort_key=2)
 dead.command(dead_replay, name="replay", sort_key=3)
 dead.command(dead_drop, name="drop", sort_key=4)
+app.command(doctor, group=LOOK, sort_key=-1)
 app.command(participants, group=LOOK, sort_key=4)
 app.command(check, group=LOOK, sort_key=5)
 app.command(retry, group=STEER, sort_key=1)

@@ -146,19 +146,25 @@ def differences(found: Sequence[Finding]) -> Sequence[Finding]:
     return [one for one in found if one.standing in (Standing.MISSING, Standing.DIFFERS)]
 
 
-def told(finding: Finding, mend: str) -> str:
-    """A difference and what to type, in one line. `mend` is the command that makes what is missing."""
+def problem(finding: Finding) -> str:
+    """What is wrong with it."""
     if finding.standing is Standing.MISSING:
-        return f"{finding} is missing; make it: {mend}"
+        return f"{finding} is missing"
+    return f"{finding} differs: {printable(finding.detail)}"
+
+
+def mending(finding: Finding, apply_command: str) -> str:
+    """What to do about it. The command is the one that makes what is missing."""
+    if finding.standing is Standing.MISSING:
+        return f"make it: {apply_command}"
     if isinstance(finding.declaration, Exchange):
         return (
-            f"{finding} differs: {printable(finding.detail)}; others may be bound to it: delete it by hand and make "
-            f"it anew ({mend}), or take another --namespace"
+            f"others may be bound to it: delete it by hand and make it anew ({apply_command}), "
+            "or take another --namespace"
         )
-    verb, separator, rest = mend.partition("broker apply")
+    verb, separator, rest = apply_command.partition("broker apply")
     return (
-        f"{finding} differs: {printable(finding.detail)}; make it anew, which loses nothing that is not sent again "
-        f"from the database: {verb}{separator} --replace{rest}"
+        f"make it anew, which loses nothing that is not sent again from the database: {verb}{separator} --replace{rest}"
     )
 
 
@@ -181,7 +187,7 @@ def _is_queue(finding: Finding) -> bool:
 
 def _print_differences(found: Sequence[Finding], mend: str) -> None:
     for one in differences(found):
-        print(told(one, mend))
+        print(f"{problem(one)}; {mending(one, mend)}")
     unseen = sum(one.standing is Standing.UNSEEN for one in found)
     if unseen:
         print(f"how {unseen} of {len(found)} were declared is shown only to a user that may configure them")
@@ -226,7 +232,7 @@ def _fields_of_finding(finding: Finding, mend: str) -> Mapping[str, Any]:
         "name": finding.declaration.name,
         "standing": finding.standing,
         "detail": finding.detail,
-        "mend": told(finding, mend) if differs else None,
+        "mend": mending(finding, mend) if differs else None,
     }
 
 

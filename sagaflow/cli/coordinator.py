@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from sagaflow.adapters.health_endpoint import health_endpoint
 from sagaflow.cli.loading import load_sagas
 from sagaflow.cli.logs import LogLevel, write_log
 from sagaflow.cli.options import NAMESPACE, Broker, Database, Namespace
@@ -34,6 +35,12 @@ async def coordinator(
     undo_ready: Annotated[
         UndoReady, Parameter(help="Before which steps it must be known that somebody serves the undos they may need.")
     ] = UndoReady.BEFORE_PIVOT,
+    health_port: Annotated[
+        int | None, Parameter(help="Answer GET /live and /ready here: 200 or 503, with the reasons in JSON.")
+    ] = None,
+    health_host: Annotated[
+        str, Parameter(help="Where to listen for that: 0.0.0.0 if others than this machine ask, as Kubernetes does.")
+    ] = "127.0.0.1",
     log_level: Annotated[
         LogLevel, Parameter(help="How much to write to the log, which is standard error.")
     ] = LogLevel.INFO,
@@ -48,19 +55,21 @@ async def coordinator(
     definitions = load_sagas(sagas)
     with ExitStack() as heeding:
         told = heeding.enter_context(told_to_stop())  # before it says that it runs: who reads that may stop it at once
-        async with (
-            opened_store(database, create=True) as store,
-            Coordinator(
+        async with AsyncExitStack() as stack:
+            running = Coordinator(
                 definitions,
-                store=store,
+                store=await stack.enter_async_context(opened_store(database, create=True)),
                 transport=transport_to(broker, namespace),
                 name=name,
                 poll_seconds=poll_seconds,
                 lease_seconds=lease_seconds,
                 undo_ready=undo_ready,
                 observer=observer_from_environment(_service_name(definitions, name)),
-            ),
-        ):
+            )
+            if health_port is not None:
+                endpoint = health_endpoint(running.health, host=health_host, port=health_port)
+                logs.HEALTH_LISTENING.write(host=health_host, port=await stack.enter_async_context(endpoint))
+            await stack.enter_async_context(running)
             which = await told
             heeding.close()  # a second signal does not wait for the good order
             logs.PROCESS_STOPPING.write(signal=which.name)

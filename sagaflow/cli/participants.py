@@ -39,7 +39,7 @@ async def participants(
     async with opened_store(database) as store:
         kept = await store.announcements()
         plans = await _plans_of_open_sagas(store) if definitions is None else [saga.plan for saga in definitions]
-    missing = _missing(plans, kept)
+    missing = missing_of(plans, kept)
     if json:
         for one in kept:
             print_json({"kind": "announcement", **_fields(one)})
@@ -58,7 +58,8 @@ async def _plans_of_open_sagas(store: SagaStore) -> Sequence[Plan]:
     return await store.plans(sorted({record.plan_hash for record in records}))
 
 
-def _missing(plans: Sequence[Plan], kept: Sequence[KeptAnnouncement]) -> Sequence[str]:
+def missing_of(plans: Sequence[Plan], kept: Sequence[KeptAnnouncement]) -> Sequence[str]:
+    """What sagas need and nobody serves, a line for each, with the mend."""
     live = [one.announcement for one in kept if one.is_live]
     everybody = {step.participant for plan in plans for step in plan.steps}
     silent = everybody - {announcement.participant for announcement in live}

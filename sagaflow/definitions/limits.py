@@ -50,3 +50,7 @@ REASON_LENGTH_MAX: Final = 1_000
 
 ANNOUNCED_REASON_LENGTH_MAX: Final = 100
 """Why a step needs no compensation, in an announcement that would be too large otherwise."""
+
+LAPSED_KEPT_SECONDS: Final = 60.0
+"""For how long a process whose lease has lapsed is looked after. It may have stood still only, come back, commit
+without knowing, and die before it renews its lease: what it has in flight then is taken over too."""

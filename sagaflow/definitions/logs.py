@@ -249,6 +249,7 @@ RETRY_POLICY_FAILED: Final = Line(
 # Both.
 
 SERVER_UNAVAILABLE: Final = Line("server.unavailable", logging.WARNING, _RUNNERS, "%(what)s: %(why)s; trying again")
+SERVER_BACK: Final = Line("server.back", logging.INFO, _RUNNERS, "%(what)s: it goes on")
 WORK_FAILED: Final = Line("work.failed", logging.ERROR, _RUNNERS, "%(what)s failed, which is a bug: %(why)s")
 OBSERVER_FAILED: Final = Line("observer.failed", logging.ERROR, _RUNNERS, "the observer has failed: %(why)s")
 MESSAGES_PUT_ASIDE: Final = Line(
@@ -287,6 +288,9 @@ DELIVERY_LOST: Final = Line("delivery.lost", logging.DEBUG, _RABBITMQ, "%(why)s;
 
 # Processes.
 
+HEALTH_LISTENING: Final = Line(
+    "health.listening", logging.INFO, _CLI, "health is told at http://%(host)s:%(port)d/live and /ready"
+)
 PROCESS_STOPPING: Final = Line("process.stopping", logging.INFO, _CLI, "%(signal)s: stopping")
 
 CRASH_POINT_SET: Final = Line(

@@ -17,6 +17,7 @@ import msgspec
 
 from sagaflow.core.plan import Operation, Plan
 from sagaflow.core.state import SagaStatus
+from sagaflow.definitions.health import Trouble
 from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.records import (
     Attempt,
@@ -56,6 +57,11 @@ class SagaStore(Protocol):
         """One transaction: committed when left, rolled back when left by an exception."""
         ...
 
+    def alone(self) -> AbstractAsyncContextManager[LoneTransaction]:
+        """A transaction of new sagas, or of one that goes on, with as few statements as can be: what it writes is one,
+        which is committed by itself. Nothing is locked before that; it tells if another was faster."""
+        ...
+
     def enlist(self, connection: object) -> StoreTransaction:
         """A view of the caller's own open transaction, which the caller commits.
 
@@ -84,7 +90,7 @@ class SagaStore(Protocol):
 
     async def take_over(self, coordinator: str) -> int:
         """Put the open sagas of processes whose lease has lapsed on the agenda, to be re-sent now; forget
-        those processes. Returns how many sagas."""
+        those processes whose lease lapsed `LAPSED_KEPT_SECONDS` ago. Returns how many sagas."""
         ...
 
     async def open_sagas(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:
@@ -155,7 +161,41 @@ class SagaStore(Protocol):
         ...
 
 
-class StoreTransaction(Protocol):
+class Overtaken(Exception):
+    """A saga was written by another since it was loaded. Nothing of this one's was written."""
+
+
+class LoneTransaction(Protocol):
+    """What can be done at once: `insert`; or `load` of one saga, and then `save`. Nothing can be taken back."""
+
+    @property
+    def now(self) -> datetime:
+        """The time of the store when the saga was loaded; before that, a guess, some milliseconds off at most."""
+        ...
+
+    async def insert(self, changes: Sequence[Change], process: UUID) -> Sequence[SagaRecord]:
+        """As in any transaction."""
+        ...
+
+    async def load(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
+        """The one saga of this id, if it exists, as it was committed last; nobody is kept from writing it."""
+        ...
+
+    async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
+        """All payloads of the saga that was loaded, as they were then."""
+        ...
+
+    async def save(self, changes: Sequence[Change], process: UUID) -> Sequence[Watcher]:
+        """Write the change of the saga that was loaded; waits for who has it locked. Returns, and forgets, who watches
+        it if it has ended or is stuck now.
+
+        Raises:
+            Overtaken: anybody has written it, or a payload of it, since it was loaded.
+        """
+        ...
+
+
+class StoreTransaction(LoneTransaction, Protocol):
     """What can be done in one transaction. Each method is one or two statements, however many sagas."""
 
     @property
@@ -303,6 +343,11 @@ class Transport(Protocol):
     @property
     def durable(self) -> bool:
         """Whether published messages outlive this process."""
+        ...
+
+    def troubles(self) -> Sequence[Trouble]:
+        """What keeps it from carrying messages now, as far as it knows without asking anybody: a connection that is
+        lost, a queue that is not consumed. Nothing, unless it is entered."""
         ...
 
     async def publish(self, letters: Sequence[Letter]) -> None:

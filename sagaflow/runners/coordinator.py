@@ -12,6 +12,7 @@ from uuid import UUID
 from sagaflow.core.plan import Plan, is_name
 from sagaflow.core.state import SETTLED, Cause, SagaState, SagaStatus, initial
 from sagaflow.definitions import ids, logs, payloads
+from sagaflow.definitions.health import Health
 from sagaflow.definitions.limits import ADDRESS_LENGTH_MAX, KEY_LENGTH_MAX
 from sagaflow.definitions.messages import (
     Announcement,
@@ -33,6 +34,7 @@ from sagaflow.errors import DefinitionError, PayloadError, SagaNotFound, Unavail
 from sagaflow.runners.commands import SagaCode, StoredPayloads
 from sagaflow.runners.dead import DeadLetters
 from sagaflow.runners.engine import Engine, Released, ReplyArrived, Start, Woken, first_turn, same_or_conflict
+from sagaflow.runners.health import Vitals
 from sagaflow.runners.intake import Intake
 from sagaflow.runners.lookups import Lookups
 from sagaflow.runners.operator import Operator
@@ -196,6 +198,15 @@ class Coordinator:
         self._asked: Intake[Request] = self._intake(Request, QueueKind.REQUESTS, self.name, self._requests.take)
         self._replies: Intake[Reply] = self._intake(Reply, QueueKind.REPLIES, self.name, self._replied)
         self._dead = [self._dead_letters(Request, QueueKind.REQUESTS), self._dead_letters(Reply, QueueKind.REPLIES)]
+        self._vitals = Vitals(
+            store.check,
+            transport,
+            {
+                "the engine": lambda: self._engine.inputs.is_open,
+                "the outbox": lambda: self._outbox.is_open,
+                "the upkeep": lambda: self._upkeep.is_open,
+            },
+        )
         self._closing = AsyncExitStack()
         self._entered = False
         self._all_sent = False
@@ -234,12 +245,17 @@ class Coordinator:
                 stack.push_async_callback(intake.close)
             stack.push_async_callback(self._finish)
             self._closing = stack.pop_all()
+        self._vitals.started()
         names = ", ".join(sorted({plan.saga for plan in self._code.plans.values()}))
         logs.COORDINATOR_RUNNING.write(coordinator=self.name, sagas=names, host=current().host())
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._closing.aclose()
+        self._vitals.stopping()
+        try:
+            await self._closing.aclose()
+        finally:
+            await self._vitals.stopped()
         logs.COORDINATOR_STOPPED.write(coordinator=self.name)
 
     async def _finish(self) -> None:
@@ -342,6 +358,11 @@ class Coordinator:
         """
         return await report_on(self._store, saga_id)
 
+    async def health(self) -> Health:
+        """Whether this process lives and is ready, and why not. It asks the database, at most once a second, and
+        answers within a second whatever that does; see docs/observability.md for Kubernetes."""
+        return await self._vitals.health()
+
     def operator(self, actor: str) -> Operator:
         """What a person can do about sagas, in the name of `actor`."""
         return Operator(self._store, actor, tell=self._repaired)
@@ -434,7 +455,7 @@ class Coordinator:
 
     async def _start_within(self, start: Start, connection: object) -> SagaRecord:
         tx = self._store.enlist(connection)
-        turn = first_turn(start, tx, self._engine.origin)
+        turn = first_turn(start, tx.now, self._engine.origin)
         turn.leave_sending_to_others()
         change = turn.change()
         existing = await tx.insert([change], NO_PROCESS)

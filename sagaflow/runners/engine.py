@@ -10,7 +10,9 @@ import asyncio
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -29,7 +31,7 @@ from sagaflow.definitions.limits import (
 )
 from sagaflow.definitions.messages import ErrorInfo, Notice, Reply, ReplyOutcome, write
 from sagaflow.definitions.observing import Moved
-from sagaflow.definitions.ports import Address, Letter, QueueKind, SagaStore, StoreTransaction
+from sagaflow.definitions.ports import Address, Letter, LoneTransaction, Overtaken, QueueKind, SagaStore
 from sagaflow.definitions.records import NO_PROCESS, Change, Payload, SagaRecord, Watcher
 from sagaflow.errors import ConflictError, Locked, Unavailable
 from sagaflow.runners.batches import Batcher, until_available
@@ -190,11 +192,32 @@ class Engine:
                 logs.SAGA_NOT_WOKEN.write(error=error, saga_id=one.saga_id)
 
     async def _transact(self, inputs: Sequence[Input], *, again: bool) -> _Batch:
+        if not again and _is_little(inputs):
+            with suppress(Overtaken):  # nothing is written then, and the next one waits for who was faster
+                return await self._transact_alone(inputs)
         batch = _Batch()
         async with self._store.transaction() as tx:
-            await self._begin(tx, [one for one in inputs if isinstance(one, Start)], batch)
-            await self._go_on(tx, [one for one in inputs if not isinstance(one, Start)], batch, again=again)
+            await self._begin(tx, _starts(inputs), batch)
+            happened = [one for one in inputs if not isinstance(one, Start)]
+            if happened:
+                written, resent = await self._go_on(tx, happened, batch, again=again)
+                if written:
+                    batch.watchers = await tx.save(written, self._process)
+                if resent:
+                    saga_ids, wake_at = [turn.record.saga_id for turn in resent], [turn.wake_at for turn in resent]
+                    await tx.resent(saga_ids, wake_at, self._process)
             crash_point("engine.before_commit")
+        return batch
+
+    async def _transact_alone(self, inputs: Sequence[Input]) -> _Batch:
+        batch = _Batch()
+        async with self._store.alone() as tx:
+            replies = [one for one in inputs if isinstance(one, ReplyArrived)]
+            written, _ = await self._go_on(tx, replies, batch, again=False) if replies else ((), ())
+            crash_point("engine.before_commit")
+            await self._begin(tx, _starts(inputs), batch)
+            if written:
+                batch.watchers = await tx.save(written, self._process)
         return batch
 
     async def _with_plans(self, inputs: Sequence[Input], *, again: bool) -> _Batch:
@@ -246,13 +269,13 @@ class Engine:
 
     # Sagas that begin.
 
-    async def _begin(self, tx: StoreTransaction, starts: Sequence[Start], batch: _Batch) -> None:
+    async def _begin(self, tx: LoneTransaction, starts: Sequence[Start], batch: _Batch) -> None:
         if not starts:
             return
         first: dict[tuple[str, str], Start] = {}
         for start in starts:
             first.setdefault((start.record.saga, start.record.key), start)
-        turns = {start.record.saga_id: self._first_turn(tx, start) for start in first.values()}
+        turns = {start.record.saga_id: self._first_turn(tx.now, start) for start in first.values()}
         changes = [replace(change, watcher=self._watches.address) for _, change, _ in turns.values()]
         existing = await tx.insert(changes, self._process)
         taken = {(record.saga, record.key): record for record in existing}
@@ -264,16 +287,17 @@ class Engine:
                 self._note(turn, change, batch)
         batch.accepted = [(start, taken[start.record.saga, start.record.key]) for start in starts]
 
-    def _first_turn(self, tx: StoreTransaction, start: Start) -> tuple[Turn, Change, Sequence[Letter]]:
-        turn = first_turn(start, tx, self.origin)
+    def _first_turn(self, now: datetime, start: Start) -> tuple[Turn, Change, Sequence[Letter]]:
+        turn = first_turn(start, now, self.origin)
         letters = self._letters(turn, [start.saga_input])
         return turn, turn.change(), letters
 
     # Sagas that go on.
 
-    async def _go_on(self, tx: StoreTransaction, inputs: Sequence[Happened], batch: _Batch, *, again: bool) -> None:
-        if not inputs:
-            return
+    async def _go_on(
+        self, tx: LoneTransaction, inputs: Sequence[Happened], batch: _Batch, *, again: bool
+    ) -> tuple[Sequence[Change], Sequence[Turn]]:
+        """What is to be written; and those of which nothing is, but what they have in flight is sent again."""
         by_saga: dict[UUID, list[Happened]] = defaultdict(list)
         for one in inputs:
             by_saga[one.saga_id].append(one)
@@ -298,10 +322,7 @@ class Engine:
             self._note(turn, change, batch)
             if change is not None:
                 written.append(change)
-        batch.watchers = await tx.save(written, self._process)
-        resent = [turn for turn in turns.values() if turn.woken and not turn.has_news]
-        if resent:
-            await tx.resent([turn.record.saga_id for turn in resent], [turn.wake_at for turn in resent], self._process)
+        return written, [turn for turn in turns.values() if turn.woken and not turn.has_news]
 
     def _take(self, turn: Turn | None, one: Happened, batch: _Batch) -> None:
         match one:
@@ -323,7 +344,7 @@ class Engine:
                     if _leaves_behind(turn, one.reply):
                         batch.left_behind.append((turn, one.reply))
 
-    async def _all_letters(self, tx: StoreTransaction, turns: Mapping[UUID, Turn]) -> list[Letter]:
+    async def _all_letters(self, tx: LoneTransaction, turns: Mapping[UUID, Turn]) -> list[Letter]:
         sending = [saga_id for saga_id, turn in turns.items() if turn.to_send]
         if not sending:
             return []
@@ -356,6 +377,18 @@ class Engine:
             batch.settled[turn.record.saga_id] = status
             if status is not turn.record.status:
                 batch.newly_settled.append(turn)
+
+
+def _starts(inputs: Sequence[Input]) -> Sequence[Start]:
+    return [one for one in inputs if isinstance(one, Start)]
+
+
+def _is_little(inputs: Sequence[Input]) -> bool:
+    """Whether it is worth no transaction of several statements: sagas that begin, or replies to one."""
+    if isinstance(inputs[0], Start):
+        return all(isinstance(one, Start) for one in inputs)
+    first = inputs[0].saga_id
+    return all(isinstance(one, ReplyArrived) and one.saga_id == first for one in inputs)
 
 
 def _leaves_behind(turn: Turn, reply: Reply) -> bool:
@@ -403,9 +436,9 @@ def _forsake(one: Input) -> None:
         _refuse(one, Unavailable("the coordinator has stopped before the saga was started; start it again"))
 
 
-def first_turn(start: Start, tx: StoreTransaction, origin: str) -> Turn:
+def first_turn(start: Start, now: datetime, origin: str) -> Turn:
     """The turn in which a saga begins."""
-    turn = Turn(start.record, start.plan, tx.now)
+    turn = Turn(start.record, start.plan, now)
     turn.keep(start.saga_input)
     turn.apply(Started(), origin=origin, traceparent=start.record.traceparent)
     return turn

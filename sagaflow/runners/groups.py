@@ -61,6 +61,11 @@ class Groups:
         self._answer = answer
         self._batcher: Batcher[Taken] = Batcher(f"groups of {name}", self._carry_out_all, BATCH_COUNT_MAX)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether what is put into it is carried out."""
+        return self._batcher.is_open
+
     def open(self) -> None:
         """Begin to work."""
         self._batcher.open()

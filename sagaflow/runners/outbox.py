@@ -42,6 +42,11 @@ class Outbox:
         if self._waiting >= LETTERS_WAITING_MAX:
             self._room.clear()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether what is put into it is published."""
+        return all(lane.is_open for lane in self._lanes.values())
+
     async def has_room(self) -> None:
         """Wait while the broker does not keep up."""
         await self._room.wait()

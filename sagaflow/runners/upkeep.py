@@ -80,6 +80,11 @@ class Upkeep:
         if self._retention is not None:
             self._tasks.append(asyncio.create_task(self._forever("purge", self._purge), name="sagaflow purge"))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether all loops go on."""
+        return not any(task.done() for task in self._tasks)
+
     def nudge(self) -> None:
         """Something is due now, or will be when the caller's transaction is committed."""
         for seconds in NUDGED_LOOKS_SECONDS:
@@ -99,14 +104,19 @@ class Upkeep:
             await asyncio.wait(self._tasks)
 
     async def _forever(self, what: str, once: Callable[[], Awaitable[None]]) -> None:
+        known = ""
         while True:
             try:
                 await once()
             except Unavailable as error:
-                logs.SERVER_UNAVAILABLE.write(error=error, what=what)
+                logs.SERVER_UNAVAILABLE.write(error=error, what=what, quietly=str(error) == known)
+                known = str(error)
             except Exception as error:  # noqa: BLE001  # a loop that ended would leave a process that only looks alive
                 logs.WORK_FAILED.write(error=error, what=what)
             else:
+                if known:
+                    logs.SERVER_BACK.write(what=what)
+                known = ""
                 continue
             await asyncio.sleep(self._jittered(self._poll_seconds))
 

@@ -13,6 +13,7 @@ from sagaflow.definitions import logs
 from sagaflow.definitions.announcements import announcement_of
 from sagaflow.definitions.cancellation import is_being_cancelled
 from sagaflow.definitions.crash_points import crash_point
+from sagaflow.definitions.health import Health
 from sagaflow.definitions.messages import Command, ErrorInfo, Inquiry, Reply, ReplyOutcome, write
 from sagaflow.definitions.observing import NOBODY, Answered, Observer
 from sagaflow.definitions.participant import Participant
@@ -24,6 +25,7 @@ from sagaflow.runners.barrier import AnyStep, Barrier, Order, Verdict, told
 from sagaflow.runners.batches import until_available
 from sagaflow.runners.dead import DIED, DeadLetters
 from sagaflow.runners.groups import Groups
+from sagaflow.runners.health import Vitals
 from sagaflow.runners.intake import Intake
 from sagaflow.runners.outbox import Outbox
 from sagaflow.runners.receipts import Receipt
@@ -74,6 +76,8 @@ class Worker:
         compensations, commands = map(self._intake, (QueueKind.COMPENSATIONS, QueueKind.COMMANDS))
         self._intakes: Sequence[Intake[Any]] = (compensations, self._intake_of_inquiries(), commands)
         self._dead = [self._dead_letters(queue) for queue in (QueueKind.COMPENSATIONS, QueueKind.COMMANDS)]
+        runs = {"the outbox": lambda: self._outbox.is_open, "groups": lambda: all(one.is_open for one in self._groups)}
+        self._vitals = Vitals(transactions.check, transport, runs)
         self._closing = AsyncExitStack()
         self._entered = False
 
@@ -98,12 +102,22 @@ class Worker:
                 stack.push_async_callback(intake.close)
             stack.push_async_callback(self._finish)
             self._closing = stack.pop_all()
+        self._vitals.started()
         logs.PARTICIPANT_SERVED.write(participant=self._participant.name, host=self._host)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._closing.aclose()
+        self._vitals.stopping()
+        try:
+            await self._closing.aclose()
+        finally:
+            await self._vitals.stopped()
         logs.PARTICIPANT_STOPPED.write(participant=self._participant.name, host=self._host)
+
+    async def health(self) -> Health:
+        """Whether this process lives and is ready to take commands, and why not. It asks the database, at most once a
+        second, and answers within a second whatever that does."""
+        return await self._vitals.health()
 
     async def _finish(self) -> None:
         """Take nothing more, finish what was taken within the grace, and send its replies."""

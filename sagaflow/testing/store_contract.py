@@ -41,9 +41,9 @@ from sagaflow.core.machine import advance
 from sagaflow.core.plan import Operation, Plan, PlannedStep, StepKind
 from sagaflow.core.state import ENDED, SagaState, SagaStatus, initial
 from sagaflow.definitions import ids
-from sagaflow.definitions.limits import PAYLOAD_BYTES_MAX, PUT_ASIDE_BYTES_MAX
+from sagaflow.definitions.limits import LAPSED_KEPT_SECONDS, PAYLOAD_BYTES_MAX, PUT_ASIDE_BYTES_MAX
 from sagaflow.definitions.messages import AnnouncedStep, Announcement, ErrorInfo
-from sagaflow.definitions.ports import SagaStore
+from sagaflow.definitions.ports import Overtaken, SagaStore
 from sagaflow.definitions.records import (
     INPUT_STEP,
     NO_PROCESS,
@@ -395,6 +395,109 @@ class StoreContract:
                 tasks.create_task(go_on(store, *chance.sample(saga_ids, 5)))
         assert sum(record.version - 1 for record in await store.find(saga_ids)) == 150
 
+    # Alone: in as few statements as can be.
+
+    async def test_sagas_begin_alone(self, store: SagaStore) -> None:
+        await add_plans(store)
+        first, second, third = (new_saga(key=key) for key in ("order-1", "order-1", "order-2"))
+        begun = happens(first, STARTED, payloads=[an_input(first)], wake_at=moment(-1))
+        async with store.alone() as tx:
+            assert list(await tx.insert([replace(begun, watcher="a")], PROCESS)) == []
+        async with store.alone() as tx:
+            existing = await tx.insert([happens(second, STARTED), happens(third, STARTED)], PROCESS)
+        assert [plain(record) for record in existing] == [begun.record]
+        assert await payloads(store, first.saga_id) == [an_input(first)]
+        assert await claimed(store) == [first.saga_id]
+        assert len(await store.find([third.saga_id])) == 1
+        assert await save(store, happens(begun.record, DONE)) == [Watcher(first.saga_id, "a")]
+
+    async def test_a_saga_goes_on_alone(self, store: SagaStore) -> None:
+        record = new_saga()
+        await insert(store, happens(record, STARTED, payloads=[an_input(record)], wake_at=moment(-1)))
+        await watch(store, Watcher(record.saga_id, "a"), Watcher(record.saga_id, "b"))
+        async with store.alone() as tx:
+            (loaded,) = await tx.load([record.saga_id])
+            assert list(await tx.payloads([record.saga_id])) == [an_input(record)]
+            change = happens(loaded, DONE, payloads=[a_result(record)])
+            told = await tx.save([change], PROCESS)
+        assert set(told) == {Watcher(record.saga_id, "a"), Watcher(record.saga_id, "b")}
+        assert [plain(found) for found in await store.find([record.saga_id])] == [plain(change.record)]
+        assert [entry.event for entry in await store.journal(record.saga_id)] == [STARTED, DONE]
+        assert set(await payloads(store, record.saga_id)) == {an_input(record), a_result(record)}
+        assert await claimed(store) == []
+
+    async def test_who_watches_a_saga_that_is_stuck_alone_is_told_once(self, store: SagaStore) -> None:
+        record = await started(store)
+        await watch(store, Watcher(record.saga_id, "a"))
+        assert await save_alone(store, record.saga_id, STUCK) == [Watcher(record.saga_id, "a")]
+        assert await save_alone(store, record.saga_id, RetryRequested("reserve", ACTION)) == []
+        assert await save_alone(store, record.saga_id, Succeeded("reserve", ACTION, 1, 1)) == []
+
+    async def test_a_saga_that_does_not_exist_is_not_found_alone(self, store: SagaStore) -> None:
+        async with store.alone() as tx:
+            assert list(await tx.load([uuid4()])) == []
+            assert list(await tx.payloads([uuid4()])) == []
+
+    async def test_now_is_told_alone_too(self, store: SagaStore) -> None:
+        record = await started(store)
+        async with store.transaction() as tx:
+            before = tx.now
+        async with store.alone() as tx:
+            guessed = tx.now
+            await tx.load([record.saga_id])
+            known = tx.now
+        async with store.transaction() as tx:
+            after = tx.now
+        assert abs(guessed - before) < timedelta(seconds=1)
+        assert before <= known <= after
+        assert known.utcoffset() == timedelta(0)
+
+    async def test_who_is_overtaken_writes_nothing(self, store: SagaStore) -> None:
+        """Some stores have the other one wait instead, who then is the one that comes too late."""
+        record = await started(store)
+        for others in (happens(record, NOT_YET), happens(record, payloads=[a_result(record)])):
+            record = await started(store)
+            other = replace(others, record=replace(others.record, saga_id=record.saga_id, key=record.key))
+            other = replace(other, journal=[replace(entry, saga_id=record.saga_id) for entry in other.journal])
+            other = replace(other, payloads=[replace(one, saga_id=record.saga_id) for one in other.payloads])
+            outcome = "written"
+            async with racing() as tasks:
+                try:
+                    async with store.alone() as tx:
+                        (loaded,) = await tx.load([record.saga_id])
+                        run = tasks.create_task(refusal(store, other))
+                        await asyncio.wait({run}, timeout=5 * PAUSE_SECONDS)
+                        was_first = run.done()
+                        mine = happens(loaded, DONE, payloads=[a_result(record)])
+                        await tx.save([mine], PROCESS)
+                except Overtaken:
+                    outcome = "overtaken"
+            assert outcome == "overtaken" or not was_first
+            assert (outcome == "written") == (run.result() is not None)
+            (found,) = await store.find([record.saga_id])
+            expected = mine.record if outcome == "written" else other.record
+            assert (found.version, found.status) == (expected.version, expected.status)
+            assert len(await store.journal(record.saga_id)) == found.version
+
+    async def test_of_those_who_change_a_saga_alone_and_otherwise_no_change_is_lost(self, store: SagaStore) -> None:
+        record = await started(store)
+
+        async def go_on_alone() -> None:
+            while True:
+                with suppress(Overtaken):
+                    async with store.alone() as tx:
+                        (loaded,) = await tx.load([record.saga_id])
+                        await _let_other_tasks_run()
+                        await tx.save([happens(loaded, NOT_YET)], PROCESS)
+                    return
+
+        async with racing() as tasks:
+            for _ in range(10):
+                tasks.create_task(go_on_alone())
+                tasks.create_task(go_on(store, record.saga_id))
+        assert (await store.find([record.saga_id]))[0].version == 21
+        assert [entry.seq for entry in await store.journal(record.saga_id)] == list(range(1, 22))
+
     # Journal and payloads.
 
     async def test_every_kind_of_event_is_told_as_it_was_written(self, store: SagaStore) -> None:
@@ -669,6 +772,20 @@ class StoreContract:
         assert await store.take_over(COORDINATOR) == 0, "it came back, and the saga is nobody's by now"
         assert await claimed(store) == [record.saga_id]
 
+    async def test_who_comes_back_too_late_and_dies_is_taken_over_again(self, store: SagaStore) -> None:
+        """It stood still for longer than its lease, commits without knowing so, and dies before it renews it."""
+        await store.keep_lease(COORDINATOR, PROCESS, 0.0)
+        assert await store.take_over(COORDINATOR) == 0
+        record = await started(store)
+        assert await store.take_over(COORDINATOR) == 1
+        assert await claimed(store) == [record.saga_id]
+
+    async def test_who_is_dead_for_long_is_forgotten(self, store: SagaStore) -> None:
+        await store.keep_lease(COORDINATOR, PROCESS, -LAPSED_KEPT_SECONDS)
+        assert await store.take_over(COORDINATOR) == 0
+        await started(store)
+        assert await store.take_over(COORDINATOR) == 0
+
     async def test_those_who_take_over_at_the_same_time_take_each_saga_once(self, store: SagaStore) -> None:
         for _ in range(RACES):
             await insert(store, *(happens(new_saga(), STARTED) for _ in range(20)))
@@ -804,16 +921,19 @@ class StoreContract:
             records = [await started(store) for _ in range(6)]
             told: list[Watcher] = []
 
-            async def end(record: SagaRecord, told: list[Watcher] = told) -> None:
-                told += await save(store, happens(record, DONE))
+            async def end(record: SagaRecord, alone: bool, told: list[Watcher] = told) -> None:
+                if alone:
+                    told += await save_alone(store, record.saga_id, DONE)
+                else:
+                    told += await save(store, happens(record, DONE))
 
             watchers = [[Watcher(record.saga_id, address) for record in records] for address in "abc"]
             async with racing() as tasks:
                 runs = []
-                for some, record in zip([*watchers, [], [], []], records, strict=True):
+                for place, (some, record) in enumerate(zip([*watchers, [], [], []], records, strict=True)):
                     if some:
                         runs.append(tasks.create_task(watch(store, *some)))
-                    tasks.create_task(end(record))
+                    tasks.create_task(end(record, alone=place % 2 == 0))
             seen = [
                 Watcher(record.saga_id, address)
                 for address, run in zip("abc", runs, strict=True)
@@ -1350,13 +1470,27 @@ async def save(store: SagaStore, *changes: Change, process: UUID = PROCESS) -> S
         return list(await tx.save(changes, process))
 
 
-async def refused(store: SagaStore, *changes: Change) -> str:
-    """Why changes were refused."""
+async def save_alone(store: SagaStore, saga_id: UUID, event: Event) -> Sequence[Watcher]:
+    """Load a saga and have something happen to it, alone."""
+    async with store.alone() as tx:
+        (loaded,) = await tx.load([saga_id])
+        return list(await tx.save([happens(loaded, event)], PROCESS))
+
+
+async def refusal(store: SagaStore, *changes: Change) -> str | None:
+    """Why changes were refused, if they were."""
     try:
         await save(store, *changes)
     except RuntimeError as error:
         return str(error)
-    raise AssertionError("the changes were not refused")
+    return None
+
+
+async def refused(store: SagaStore, *changes: Change) -> str:
+    """Why changes were refused."""
+    why = await refusal(store, *changes)
+    assert why is not None, "the changes were not refused"
+    return why
 
 
 async def go_on(store: SagaStore, *saga_ids: UUID) -> None:

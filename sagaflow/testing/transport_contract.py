@@ -300,6 +300,16 @@ class TransportContract:
             assert leaving.texts == had
             await leaving.cancel()
 
+    async def test_it_has_no_troubles_while_all_is_well(self, transport: Transport) -> None:
+        """Neither before it is entered, nor while it carries messages, nor afterwards."""
+        assert list(transport.troubles()) == []
+        async with transport:
+            inbox = await Inbox.at(transport, COMMANDS)
+            await transport.publish(letters(COMMANDS, ["a"]))
+            await inbox.until_it_has(["a"])
+            assert list(transport.troubles()) == []
+        assert list(transport.troubles()) == []
+
     async def test_it_can_be_entered_by_several(self, transport: Transport) -> None:
         """The runners of a process share a transport; it works until the last of them leaves."""
         async with transport:

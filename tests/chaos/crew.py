@@ -19,6 +19,7 @@ from tests.chaos.shop.__main__ import NO_SERVER, SERVES
 REPOSITORY: Final = Path(__file__).parents[2]
 LOOK_SECONDS: Final = 0.05
 STOP_SECONDS: Final = 30.0
+BEGIN_SECONDS: Final = 120.0
 AGAIN_SECONDS: Final = 0.5
 """How long a process that found no server is let be."""
 
@@ -123,6 +124,30 @@ class Crew:
             self.kills[member.role] += 1
             member.process.kill()
 
+    async def renew(self, name: str) -> None:
+        """Tell it to stop, in good order, and wait until another serves in its place."""
+        member = self.members[name]
+        await self.until_serving(name)
+        life, process = member.lives, member.process
+        assert process is not None
+        self._to_die.add(process.pid)
+        process.send_signal(signal.SIGTERM)
+        await self._expect_good_end(member, process)
+        await self.until_serving(name, after_life=life)
+
+    async def until_serving(self, name: str, *, after_life: int = 0) -> None:
+        """Wait until a process there has begun to serve that is not the one of that life, or one before it.
+
+        Raises:
+            TimeoutError: it takes longer than `BEGIN_SECONDS`.
+        """
+        member = self.members[name]
+        give_up_at = time.monotonic() + BEGIN_SECONDS
+        while member.lives <= after_life or not member.serves:
+            if time.monotonic() > give_up_at:
+                raise TimeoutError(f"{name} does not serve; see {member.log}")
+            await asyncio.sleep(LOOK_SECONDS)
+
     def freeze(self, name: str) -> None:
         """Stop it from running."""
         self.members[name].frozen = True
@@ -161,16 +186,19 @@ class Crew:
             member.dismissed = True
             member.signal(signal.SIGTERM)
         for member in members:
-            if member.process is None:
-                continue
-            try:
-                code = await asyncio.to_thread(member.process.wait, STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.surprises.append(f"{member.name} was told to stop, and did not; see {member.log}")
-            else:
-                is_too_soon = code == -signal.SIGTERM and not member.serves
-                if code not in (0, NO_SERVER) and not is_too_soon:
-                    self.surprises.append(f"{member.name} was told to stop, and ended with {code}; see {member.log}")
+            if member.process is not None:
+                await self._expect_good_end(member, member.process)
+
+    async def _expect_good_end(self, member: Member, process: subprocess.Popen[bytes]) -> None:
+        has_served = member.serves
+        try:
+            code = await asyncio.to_thread(process.wait, STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.surprises.append(f"{member.name} was told to stop, and did not; see {member.log}")
+        else:
+            is_too_soon = code == -signal.SIGTERM and not has_served
+            if code not in (0, NO_SERVER) and not is_too_soon:
+                self.surprises.append(f"{member.name} was told to stop, and ended with {code}; see {member.log}")
 
     async def _let_be(self) -> None:
         if self._keeper is not None:

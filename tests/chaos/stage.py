@@ -97,8 +97,9 @@ class Stage:
         await self._exit.aclose()
 
     def add(self, role: str, count: int) -> None:
-        """Have so many processes of a role."""
-        for number in range(1, count + 1):
+        """Have so many processes of a role more."""
+        first = len(self.crew.names(role)) + 1
+        for number in range(first, first + count):
             self.crew.add(f"{role}-{number}", role, self._environment(role))
 
     def client(self) -> SagaClient:

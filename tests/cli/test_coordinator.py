@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -52,8 +53,13 @@ async def test_it_starts_what_it_is_asked_for(
         "--name=till",
         "--log-json",
         "--log-level=debug",
+        "--health-port=0",
     )
     coordinator.until(lambda: '"event": "coordinator.running"' in coordinator.errors)
+    (told,) = [json.loads(line) for line in coordinator.errors.splitlines() if "health.listening" in line]
+    for path in ("live", "ready"):
+        with urllib.request.urlopen(f"http://127.0.0.1:{told['port']}/{path}", timeout=10) as answer:  # noqa: ASYNC210
+            assert json.load(answer) == {"live": True, "ready": True, "reasons": []}
     async with SagaClient(RabbitTransport(rabbitmq.url, namespace=broker_namespace), coordinator="till") as sagas:
         order = Checkout("o-1", "teapot", 1, "good-1", 100)
         saga_id = await sagas.start("checkout", order, key="o-1")
@@ -64,6 +70,7 @@ async def test_it_starts_what_it_is_asked_for(
     lines = [json.loads(line) for line in coordinator.end().errors.splitlines()]
     ours = [line for line in lines if line["logger"].startswith("sagaflow")]
     assert [line["event"] for line in ours if line["level"] != "DEBUG"] == [
+        "health.listening",
         "coordinator.running", "process.stopping", "coordinator.stopped",
     ]  # fmt: skip
     (started,) = [line for line in ours if line["event"] == "saga.started"]

@@ -65,8 +65,8 @@ class Person:
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
 
-    async def types(self, *words: str) -> str:
-        """A command; it succeeds. Returns what it printed."""
+    async def types(self, *words: str, code: int = 0) -> str:
+        """A command; it ends with this code. Returns what it printed."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "sagaflow.cli", *words),
             env=self._environment,
@@ -74,13 +74,13 @@ class Person:
             stderr=asyncio.subprocess.PIPE,
         )
         output, errors = await process.communicate()
-        assert process.returncode == 0, errors.decode()
+        assert process.returncode == code, errors.decode()
         return output.decode()
 
-    async def sees(self, *words: str, until: Callable[[str], bool]) -> str:
+    async def sees(self, *words: str, until: Callable[[str], bool], code: int = 0) -> str:
         """The same, until what is printed is so."""
         async with asyncio.timeout(DEADLINE_SECONDS * 2):
-            while not until(said := await self.types(*words)):
+            while not until(said := await self.types(*words, code=code)):
                 pass  # each look is a process, which takes its time
         return said
 
@@ -112,10 +112,11 @@ async def test_someone_who_knows_nothing_finds_and_mends_all_of_it(
             make_transactions=lambda: AsyncpgTransactions.connect(database_url),
             own_transaction=lambda: AsyncExitStack(),
         )
-        await walk(world, person)
+        where = ("--namespace", broker_namespace, "--participant-database", database_url)
+        await walk(world, person, ("doctor", *where))
 
 
-async def walk(world: World, person: Person) -> None:
+async def walk(world: World, person: Person, doctor: Sequence[str]) -> None:
     # What is broken.
     trip, newer, store = trip_saga(), second_version(), await world.store()
     async with world.coordinating(store, trip, newer, transfer) as sagas:
@@ -130,6 +131,16 @@ async def walk(world: World, person: Person) -> None:
         await transport.publish([Letter(Address(QueueKind.COMMANDS, "agency"), POISON)])
     for run in stuck:
         await until_status(store, run.saga_id, SagaStatus.STUCK)
+
+    # What is wrong.
+    wrong = (
+        "nobody answers for airline; start a process that serves it",
+        "no coordinator that runs has the code of trip version 2, for which 1 operation waits",
+        "2 sagas wait; sagaflow stuck",
+        "1 message waits; sagaflow dead list participant",
+    )
+    said = await person.sees(*doctor, until=lambda said: all(one in said for one in wrong), code=1)
+    assert said.splitlines()[-1] == "first: start a process that serves it"
 
     # Two stuck sagas.
     said = await person.types("stuck")
@@ -171,3 +182,4 @@ async def walk(world: World, person: Person) -> None:
     assert await person.types("stuck") == "nothing is stuck\n"
     assert await person.types("list", "--status", "RUNNING") == "no saga matches\n"
     assert await person.types("dead", "list", "participant") == "no message was put aside\n"
+    assert (await person.types(*doctor)).splitlines()[-1].startswith("good to go")

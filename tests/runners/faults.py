@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager
 from typing import Any, Self
 
 from sagaflow import Coordinator
+from sagaflow.definitions.health import Trouble
 from sagaflow.definitions.ports import (
     Address,
     DeadDelivery,
     Delivery,
     Letter,
+    LoneTransaction,
     StoreTransaction,
     Subscription,
     Transport,
@@ -36,6 +38,9 @@ class Passing:
     @property
     def durable(self) -> bool:
         return self._transport.durable
+
+    def troubles(self) -> Sequence[Trouble]:
+        return self._transport.troubles()
 
     async def publish(self, letters: Sequence[Letter]) -> None:
         await self._transport.publish(letters)
@@ -101,6 +106,15 @@ class CommitsInDoubt:
     async def transaction(self) -> AsyncIterator[StoreTransaction]:
         async with self._store.transaction() as tx:
             yield tx
+        self._doubt()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[LoneTransaction]:
+        async with self._store.alone() as tx:
+            yield tx
+        self._doubt()
+
+    def _doubt(self) -> None:
         if self.doubts:
             self.doubts -= 1
             raise Unavailable("the connection was lost during COMMIT")

@@ -7,7 +7,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from sagaflow import SagaStatus
-from sagaflow.definitions.ports import Address, Delivery, Letter, QueueKind, StoreTransaction, Subscription, Transport
+from sagaflow.definitions.ports import (
+    Address,
+    Delivery,
+    Letter,
+    LoneTransaction,
+    QueueKind,
+    StoreTransaction,
+    Subscription,
+    Transport,
+)
 from tests.runners.faults import Wiretap
 from tests.runners.world import DEADLINE_SECONDS, Trip, World, trip_saga
 
@@ -65,6 +74,12 @@ class NotingStore:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[StoreTransaction]:
         async with self._store.transaction() as tx:
+            yield tx
+        self._notes.append("committed")
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[LoneTransaction]:
+        async with self._store.alone() as tx:
             yield tx
         self._notes.append("committed")
 

@@ -30,7 +30,8 @@ from sagaflow.testing.simulation.database import SimulatedParticipantTransaction
 from sagaflow.testing.simulation.faults import Kind
 from sagaflow.testing.simulation.locks import Locks
 from sagaflow.testing.simulation.play.cast import PATIENT
-from sagaflow.testing.simulation.play.history import SAGAS, Setting, play
+from sagaflow.testing.simulation.play.history import SAGAS, play
+from sagaflow.testing.simulation.play.setting import Setting
 from sagaflow.testing.simulation.store import SimulatedStoreTransaction
 
 SEEDS_MAX = 5000

@@ -92,6 +92,18 @@ FROM sagaflow.saga
 WHERE id = ANY($1::uuid[])
 ORDER BY id;
 
+-- name: look
+-- One saga with all of its payloads, of one moment, and that moment; nothing is locked.
+SELECT id, saga, key, coordinator, plan_hash, secret, traceparent, input_digest, version, state::text AS state,
+    timers::text AS timers, wake_at, owner, started_at, updated_at, clock_timestamp() AS now,
+    steps, kinds, rounds, bodies
+FROM sagaflow.saga CROSS JOIN (
+    SELECT array_agg(step) AS steps, array_agg(kind) AS kinds, array_agg(round) AS rounds, array_agg(body) AS bodies
+    FROM sagaflow.payload
+    WHERE saga_id = $1
+) AS payload
+WHERE id = $1;
+
 -- name: load
 -- The same, locked in the order of their ids.
 SELECT id, saga, key, coordinator, plan_hash, secret, traceparent, input_digest, version, state::text AS state,
@@ -194,9 +206,10 @@ WHERE saga_id = ANY($1::uuid[])
 ORDER BY saga_id, step, kind, round;
 
 -- name: save
--- Write sagas whose version is still the expected one, with their journal rows and payloads; of the others,
--- nothing. Their agenda rows go, move, or stay. Returns the ids of those written, and who watches those that
--- have ended or are stuck now.
+-- Write sagas whose version is still the expected one, with their journal rows and payloads; of the others, nothing.
+-- Nor of those that were written since `read_at`, for who did not lock them then: payloads alone change no version.
+-- Their agenda rows go, move, or stay. Returns the ids of those written, and who watches those that have ended or are
+-- stuck now: as the agenda is when its rows are locked, which may have changed while the lock on the saga was waited for.
 WITH saved AS (
     UPDATE sagaflow.saga AS saga
     SET version = change.version,
@@ -206,11 +219,12 @@ WITH saved AS (
         state = change.state::json, timers = change.timers::json
     FROM unnest(
         $2::uuid[], $3::integer[], $4::integer[], $5::boolean[], $6::timestamptz[], $7::text[], $8::text[],
-        $9::text[], $10::boolean[], $11::boolean[]
+        $9::text[], $10::boolean[], $11::boolean[], $28::timestamptz[]
     ) AS change (
-        id, expected_version, version, ended, wake_at, status, state, timers, wake_changed, resend
+        id, expected_version, version, ended, wake_at, status, state, timers, wake_changed, resend, read_at
     )
     WHERE saga.id = change.id AND saga.version = change.expected_version
+        AND (change.read_at IS NULL OR saga.updated_at = change.read_at)
     RETURNING saga.id, saga.status, saga.wake_at, change.ended, change.wake_changed, change.resend
 ), journaled AS (
     INSERT INTO sagaflow.journal (
@@ -231,19 +245,25 @@ WITH saved AS (
     WHERE saga_id IN (SELECT id FROM saved)
 ), finished AS (
     DELETE FROM sagaflow.agenda USING saved WHERE agenda.saga_id = saved.id AND saved.ended
+    RETURNING agenda.saga_id, agenda.watchers
+), dismissed AS (
+    SELECT agenda.saga_id, agenda.watchers
+    FROM saved JOIN sagaflow.agenda ON agenda.saga_id = saved.id
+    WHERE saved.status = 'STUCK'
+    FOR UPDATE OF agenda
 ), moved AS (
     UPDATE sagaflow.agenda AS agenda
     SET due_at = CASE WHEN saved.wake_changed THEN coalesce(saved.wake_at, 'infinity') ELSE agenda.due_at END,
         resend = CASE WHEN saved.wake_changed THEN saved.resend ELSE agenda.resend END,
-        watchers = CASE WHEN saved.status = 'STUCK' THEN '{}' ELSE agenda.watchers END
-    FROM saved
+        watchers = CASE WHEN dismissed.saga_id IS NOT NULL THEN '{}' ELSE agenda.watchers END
+    FROM saved LEFT JOIN dismissed ON dismissed.saga_id = saved.id
     WHERE agenda.saga_id = saved.id AND NOT saved.ended
-        AND (saved.wake_changed OR (saved.status = 'STUCK' AND agenda.watchers <> '{}'))
+        AND (saved.wake_changed OR dismissed.watchers <> '{}')
 )
--- The agenda as it was before this statement. It cannot have changed since: that needs the lock on the saga.
-SELECT saved.id, agenda.watchers
-FROM saved LEFT JOIN sagaflow.agenda
-    ON agenda.saga_id = saved.id AND (saved.ended OR saved.status = 'STUCK');
+SELECT saved.id, coalesce(finished.watchers, dismissed.watchers) AS watchers
+FROM saved
+    LEFT JOIN finished ON finished.saga_id = saved.id
+    LEFT JOIN dismissed ON dismissed.saga_id = saved.id;
 
 -- name: resent
 -- A process has what these sagas have in flight; they are to be looked at again at another time.
@@ -327,8 +347,9 @@ WITH page AS MATERIALIZED (
 SELECT id FROM page ORDER BY id;
 
 -- name: forget_lapsed
--- Forget processes, unless they have come back to life.
-DELETE FROM sagaflow.process WHERE coordinator = $1 AND id = ANY($2::uuid[]) AND lease_until <= clock_timestamp();
+-- Forget those of these processes whose lease lapsed so many seconds ago.
+DELETE FROM sagaflow.process
+WHERE coordinator = $1 AND id = ANY($2::uuid[]) AND lease_until <= clock_timestamp() - make_interval(secs => $3);
 
 -- name: open_sagas
 -- How many sagas are open; none, unless this is the first of the processes that live.

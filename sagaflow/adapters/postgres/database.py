@@ -6,13 +6,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 from uuid import UUID
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from sagaflow.adapters.postgres.failures import DRIVER_ERRORS, READ_ONLY, Mend, explain
+from sagaflow.adapters.postgres.failures import DRIVER_ERRORS, NO_SESSION, READ_ONLY, Mend, explain
 from sagaflow.adapters.postgres.pool import COMMAND_SECONDS
 from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
 from sagaflow.definitions.records import PurgePage, PutAside
@@ -38,13 +38,18 @@ class Database:
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[PoolConnectionProxy]:
         """A connection, until it is left."""
-        async with self.explaining(), in_time():
-            connection = await self.pool.acquire()
+        try:
+            async with in_time():
+                connection = await self.pool.acquire()
+        except DRIVER_ERRORS as error:
+            await self._explain(error, None)
         try:
             yield connection
         finally:
-            async with self.explaining():
+            try:
                 await self.pool.release(connection, timeout=COMMAND_SECONDS)
+            except DRIVER_ERRORS as error:
+                await self._explain(error, None)
 
     async def fetch(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
         """The rows of one statement, which is a transaction by itself."""
@@ -53,13 +58,17 @@ class Database:
 
     async def fetch_by(self, connection: AnyConnection, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
         """The rows of one statement on a connection."""
-        async with self.explaining(connection):
+        try:
             return await connection.fetch(query, *arguments, timeout=COMMAND_SECONDS)
+        except DRIVER_ERRORS as error:
+            await self._explain(error, connection)
 
     async def execute_by(self, connection: AnyConnection, statement: str) -> str:
         """What the server says of a statement that has no arguments and gives no rows."""
-        async with self.explaining(connection):
+        try:
             return await connection.execute(statement, timeout=COMMAND_SECONDS)
+        except DRIVER_ERRORS as error:
+            await self._explain(error, connection)
 
     async def give_up(
         self, connection: AnyConnection, error: BaseException, rollback: Callable[[], Awaitable[object]]
@@ -80,15 +89,21 @@ class Database:
 
     @asynccontextmanager
     async def explaining(self, connection: AnyConnection | None = None) -> AsyncIterator[None]:
-        """Around calls of the driver. A server that has become read-only is left: connections are made anew."""
+        """Around calls of the driver."""
         try:
-            async with explaining(self.mend, connection):
-                yield
-        except Exception as error:
-            cause = error.__cause__
-            if isinstance(cause, asyncpg.PostgresError) and cause.sqlstate == READ_ONLY:
-                await self.pool.expire_connections()
-            raise
+            yield
+        except DRIVER_ERRORS as error:
+            await self._explain(error, connection)
+
+    async def _explain(self, error: Exception, connection: AnyConnection | None) -> NoReturn:
+        """Raise what went wrong in the words of sagaflow. A server that has become read-only, or does not keep a
+        session together, is left: connections are made anew."""
+        if isinstance(error, asyncpg.PostgresError) and error.sqlstate in (READ_ONLY, *NO_SESSION):
+            await self.pool.expire_connections()
+        explained = explain(error, lost=connection is not None and is_lost(connection), mend=self.mend)
+        if explained is None:
+            raise error
+        raise explained from error
 
     async def put_aside(self, query: str, messages: Sequence[PutAside]) -> None:
         """Keep messages, cut to the bound."""
@@ -117,6 +132,7 @@ async def explaining(mend: Mend, connection: AnyConnection | None = None) -> Asy
 
     Raises:
         Unavailable: the server or the connection is gone, or could not do it now.
+        UnsupportedPooling: what a statement has left behind is not there for the next.
         NotPermitted: the role may not do it; `mend` says what to grant.
         SchemaError: the tables are not as they should be; `mend` says what to do.
     """

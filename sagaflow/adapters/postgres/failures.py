@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from string import Template
 from typing import Final
 
 import asyncpg
 
-from sagaflow.errors import Locked, NotPermitted, SagaflowError, SchemaError, Unavailable
+from sagaflow.definitions.named_queries import load
+from sagaflow.errors import Locked, NotPermitted, SagaflowError, SchemaError, Unavailable, UnsupportedPooling
 
 DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 """All that the driver raises. OSError stands for the network and, since Python 3.11, for TimeoutError."""
@@ -37,6 +39,17 @@ READ_ONLY: Final = "25006"
 NO_RIGHT: Final = "42501"
 """The role may not do it."""
 
+NO_SESSION: Final = {
+    "26000",  # no such prepared statement
+    "42P05",  # a prepared statement of this name exists already
+}
+"""What one statement had left behind, the next does not find, or finds what another has left."""
+
+POOL_SESSIONS: Final = (
+    "a pooler stands between that does not keep a session together; "
+    "have it pool sessions (pgbouncer: pool_mode = session), or connect without it"
+)
+
 _WRONG_TABLES: Final = {
     "3F000",  # no such schema
     "42703",  # no such column
@@ -45,7 +58,7 @@ _WRONG_TABLES: Final = {
 
 
 _DENIED: Final = re.compile(r"permission denied for (table|view|schema|database) \"?([^\"\s]+)")
-_TABLE_RIGHTS: Final = "SELECT, INSERT, UPDATE, DELETE"
+_GRANTS: Final = load(__package__, "grants.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +73,11 @@ class Mend:
     def right(self, said: str) -> str:
         """What lets the role do what the server has denied it in these words."""
         if self.migrating:
-            return "migrate as the role that owns the tables; if there are none yet, as one with CREATE on the database"
+            return "migrate as the role that owns the tables; if there are none yet, as one that may make schemas"
         match = _DENIED.search(said)
-        kind, name = match.groups() if match is not None else ("", "")
-        rights = {
-            "table": f"{_TABLE_RIGHTS} ON {self.schema}.{name}",
-            "view": f"SELECT ON {self.schema}.{name}",
-            "schema": f"USAGE ON SCHEMA {name}",
-            "database": f"CREATE ON DATABASE {name}",
-        }
-        anything = f"{_TABLE_RIGHTS} ON ALL TABLES IN SCHEMA {self.schema}"
-        return f"run: GRANT {rights.get(kind, anything)} TO the role of this process"
+        kind, name = match.groups() if match is not None else ("anything", "")
+        grant = _GRANTS[f"on_{kind}"].rpartition("\n")[2]
+        return "run: " + Template(grant).substitute(schema=self.schema, name=name)
 
 
 _NO_TABLES: Final = Mend("no tables are known here", "sagaflow")
@@ -93,6 +100,8 @@ def explain(
         return Locked(f"{where}: {_one_line(error)}")
     if _is_unavailable(error, state):
         return Unavailable(f"{where}: {_one_line(error)}")
+    if state in NO_SESSION:
+        return UnsupportedPooling(f"{where}: {_one_line(error)}; {POOL_SESSIONS}")
     if state == NO_RIGHT:
         said = _one_line(error)
         return NotPermitted(f"{where}: {said}; {mend.right(said)}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import secrets
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -11,8 +13,9 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from sagaflow.adapters.postgres.failures import DRIVER_ERRORS, explain
-from sagaflow.errors import Unavailable
+from sagaflow.adapters.postgres.failures import DRIVER_ERRORS, POOL_SESSIONS, explain
+from sagaflow.definitions.named_queries import load
+from sagaflow.errors import Unavailable, UnsupportedPooling
 
 CONNECT_SECONDS: Final = 5.0
 COMMAND_SECONDS: Final = 30.0
@@ -37,6 +40,28 @@ CONNECTION_SETTINGS: Final[Mapping[str, Any]] = {
 }
 
 
+_SQL: Final = load(__package__, "pool_queries.sql")
+
+_TOKEN: Final = secrets.token_hex(4)
+
+LOOKS_AT_BACKENDS: Final = 5
+"""How often each of two connections is asked which process of the server serves it."""
+
+
+class OwnStatements(asyncpg.Connection):
+    """A connection whose prepared statements have names that no other process has.
+
+    The driver counts: in each process "statement 18" is another. Behind a pooler that mixes their connections, one
+    would have done what another had prepared. So it is not found there, which is an error.
+    """
+
+    __slots__ = ()
+
+    def _get_unique_id(self, prefix: str) -> str:
+        counted = super()._get_unique_id(prefix)  # type: ignore[misc]  # it is the driver's own affair; a test looks
+        return f"__sagaflow_{_TOKEN}_{os.getpid():x}{counted}"
+
+
 @asynccontextmanager
 async def connect(url: str) -> AsyncIterator[asyncpg.Connection]:
     """One connection, closed when left.
@@ -45,7 +70,12 @@ async def connect(url: str) -> AsyncIterator[asyncpg.Connection]:
         Unavailable: the server cannot be reached, or does not let us in; one line without the password.
     """
     try:
-        connection = await asyncpg.connect(url, server_settings=dict(SERVER_SETTINGS), **CONNECTION_SETTINGS)
+        try:
+            connection = await asyncpg.connect(url, server_settings=dict(SERVER_SETTINGS), **CONNECTION_SETTINGS)
+        except asyncpg.ProtocolViolationError as error:
+            _expect_pooler(error)
+            connection = await asyncpg.connect(url, **CONNECTION_SETTINGS)
+            await _apply(connection, SERVER_SETTINGS)
     except (*DRIVER_ERRORS, ValueError) as error:
         raise _unreachable(url, error) from error
     try:
@@ -64,10 +94,12 @@ async def open_pool(url: str, **options: Any) -> AsyncIterator[asyncpg.Pool]:
 
     Raises:
         Unavailable: the server cannot be reached, or does not let us in; one line without the password.
+        UnsupportedPooling: a pooler stands before it that does not keep a session together.
     """
     server_settings = {**SERVER_SETTINGS, **options.pop("server_settings", {})}
     settings = {
         **CONNECTION_SETTINGS,
+        "connection_class": OwnStatements,
         "min_size": 1,
         "max_size": POOL_SIZE_MAX,
         "max_queries": sys.maxsize,  # a connection is as good after many as after few
@@ -75,7 +107,8 @@ async def open_pool(url: str, **options: Any) -> AsyncIterator[asyncpg.Pool]:
     }
     pool = asyncpg.create_pool(url, server_settings=server_settings, **settings)
     try:
-        await pool
+        if await _has_pooler_before_it(pool):
+            pool = await _pool_behind_pooler(url, server_settings, settings)
     except (*DRIVER_ERRORS, ValueError) as error:
         raise _unreachable(url, error) from error
     try:
@@ -86,6 +119,84 @@ async def open_pool(url: str, **options: Any) -> AsyncIterator[asyncpg.Pool]:
                 await pool.close()
         except DRIVER_ERRORS:
             pool.terminate()  # somebody has not given a connection back, or the server does not answer
+
+
+async def _has_pooler_before_it(pool: asyncpg.Pool) -> bool:
+    """Connect; then, whether it was not let in with its settings, or who lets it in is not who does its statements."""
+    try:
+        await pool
+    except asyncpg.ProtocolViolationError as error:
+        _expect_pooler(error)
+        return True
+    async with _terminated_on_error(pool), pool.acquire() as connection:
+        if await connection.fetchval(_SQL["backend"]) == connection.get_server_pid():
+            return False
+    pool.terminate()
+    return True
+
+
+async def _pool_behind_pooler(
+    url: str, server_settings: Mapping[str, str], settings: Mapping[str, Any]
+) -> asyncpg.Pool:
+    """Each connection is told the settings by a statement, since the pooler would not pass them on.
+
+    Raises:
+        UnsupportedPooling: the pooler does not keep a session together.
+    """
+    pool = await asyncpg.create_pool(url, **_told_by_statement(server_settings, settings))
+    async with _terminated_on_error(pool):
+        await _expect_sessions(pool, place_of(url))
+    return pool
+
+
+@asynccontextmanager
+async def _terminated_on_error(pool: asyncpg.Pool) -> AsyncIterator[None]:
+    try:
+        yield
+    except BaseException:
+        pool.terminate()
+        raise
+
+
+def _expect_pooler(error: asyncpg.ProtocolViolationError) -> None:
+    """Raises it again unless it is a pooler's, who lets nobody set what it would have to set for the next one too."""
+    if "unsupported startup parameter" not in str(error):
+        raise error
+
+
+async def _expect_sessions(pool: asyncpg.Pool, where: str) -> None:
+    """Two connections that are open have a process of the server each, and keep it.
+
+    Raises:
+        UnsupportedPooling: they do not. With a pool of one connection nothing can be seen.
+    """
+    if pool.get_max_size() < 2:
+        return
+    async with pool.acquire() as one, pool.acquire() as other:
+        first = await one.fetchval(_SQL["backend"]), await other.fetchval(_SQL["backend"])
+        for _ in range(LOOKS_AT_BACKENDS):
+            seen = await one.fetchval(_SQL["backend"]), await other.fetchval(_SQL["backend"])
+            if seen != first or len(set(seen)) == 1:
+                raise UnsupportedPooling(f"{where}: {POOL_SESSIONS}")
+
+
+def _told_by_statement(server_settings: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
+    begin, clear = settings.get("init"), settings.get("reset")
+
+    async def init(connection: asyncpg.Connection) -> None:
+        await _apply(connection, server_settings)
+        if begin is not None:
+            await begin(connection)
+
+    async def reset(connection: asyncpg.Connection) -> None:
+        await connection.execute(connection.get_reset_query())
+        await _apply(connection, server_settings)
+
+    return {**settings, "init": init, "reset": clear if clear is not None else reset}
+
+
+async def _apply(connection: asyncpg.Connection, server_settings: Mapping[str, str]) -> None:
+    await connection.fetch(_SQL["apply_settings"], list(server_settings), list(server_settings.values()))
 
 
 async def keep_as_it_is(connection: object) -> None:

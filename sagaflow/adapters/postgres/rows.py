@@ -147,6 +147,15 @@ def payload_of(row: asyncpg.Record) -> Payload:
     return Payload(row["saga_id"], row["step"], _PAYLOAD_KINDS[row["kind"]], row["round"], row["body"])
 
 
+def payloads_of(row: asyncpg.Record) -> Sequence[Payload]:
+    """The payloads that came with a saga, from its row."""
+    saga_id, steps = row["id"], row["steps"]
+    if steps is None:
+        return ()
+    found = zip(steps, row["kinds"], row["rounds"], row["bodies"], strict=True)
+    return [Payload(saga_id, step, _PAYLOAD_KINDS[kind], round_, body) for step, kind, round_, body in found]
+
+
 def deferral_of(row: asyncpg.Record) -> Deferral:
     """Since when an attempt waits, and why, from its row."""
     attempt = Attempt(row["saga_id"], row["step"], Operation(row["operation"]), row["round"], row["attempt"])

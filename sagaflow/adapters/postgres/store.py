@@ -20,8 +20,10 @@ from sagaflow.adapters.postgres.pool import keep_as_it_is, open_pool
 from sagaflow.core.plan import Plan
 from sagaflow.core.state import ENDED, SETTLED, SagaStatus
 from sagaflow.definitions.crash_points import crash_point
+from sagaflow.definitions.limits import LAPSED_KEPT_SECONDS
 from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.named_queries import load
+from sagaflow.definitions.ports import Overtaken
 from sagaflow.definitions.records import (
     Attempt,
     Change,
@@ -49,6 +51,7 @@ RESERVED_CONNECTIONS: Final = 2
 
 STORE_SETTINGS: Final[Mapping[str, str]] = {
     "idle_in_transaction_session_timeout": "15s",  # nothing slow is done inside a transaction
+    "default_transaction_isolation": "read committed",  # for statements that are transactions by themselves
     # Plans are kept that were made while the tables were empty, and there is an index for every question.
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",  # it would sort all that is due to claim some, and meet the dead again and again
@@ -58,6 +61,9 @@ TAKE_OVER_PAGE: Final = 1_000
 """Sagas that are taken over in one transaction."""
 
 NOTHING_YET: Final = UUID(int=0)
+
+GUESSED_SECONDS_MAX: Final = 5.0
+"""How long the clock of the database is guessed after it was asked."""
 
 
 class PostgresStore:
@@ -114,6 +120,14 @@ class PostgresStore:
             if answer != "COMMIT":
                 raise RuntimeError("the transaction was rolled back: a statement in it had failed before")
 
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[PostgresLoneTransaction]:
+        """A transaction of new sagas, or of one that goes on, in which each statement is committed by itself: one for
+        new ones, two for one that goes on."""
+        async with self._turn(), self._database.lend() as connection:
+            now = self._clock.guess_of_lately() or await self._now(connection)
+            yield PostgresLoneTransaction(self._database, connection, now, self._clock)
+
     def enlist(self, connection: object) -> PostgresTransaction:
         """A view of the caller's own open transaction, which the caller commits. Its `now` is a guess that is
         some milliseconds off at most.
@@ -159,12 +173,12 @@ class PostgresStore:
 
     async def take_over(self, coordinator: str) -> int:
         """Put the open sagas of processes whose lease has lapsed on the agenda, to be re-sent now; forget those
-        processes. Returns how many sagas."""
+        whose lease lapsed long ago. Returns how many sagas."""
         lapsed = [row["id"] for row in await self._fetch("lapsed", coordinator)]
         if not lapsed:
             return 0
         sagas = await self._orphan(coordinator, lapsed)
-        await self._fetch("forget_lapsed", coordinator, lapsed)
+        await self._fetch("forget_lapsed", coordinator, lapsed, LAPSED_KEPT_SECONDS)
         return sagas
 
     async def open_sagas(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:
@@ -256,8 +270,11 @@ class PostgresStore:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        async with in_time():
-            await self._turns.acquire()
+        if self._turns.locked():
+            async with in_time():
+                await self._turns.acquire()
+        else:
+            await self._turns.acquire()  # at once
         try:
             yield
         finally:
@@ -323,16 +340,10 @@ class PostgresTransaction:
         Raises:
             RuntimeError: a stored version is not the expected one. Nothing of that saga was written.
         """
-        saved = await self._fetch(
-            "save",
-            process,
-            *rows.changed_sagas(changes),
-            *rows.journal_entries(changes),
-            *rows.payloads(changes),
-        )
+        saved = await self._save(changes, process, [None] * len(changes))
         if len(saved) != len(changes):
             raise RuntimeError(_not_saved(changes, {row["id"] for row in saved}))
-        return [Watcher(row["id"], address) for row in saved for address in row["watchers"] or ()]
+        return _watchers(saved)
 
     async def erase(self, saga_ids: Sequence[UUID]) -> None:
         """Delete the payloads of those of these sagas that have ended, and messages put aside that name one."""
@@ -352,12 +363,60 @@ class PostgresTransaction:
             await self._fetch("watch", [one.saga_id for one in noted], [one.address for one in noted])
         return records
 
+    async def _save(
+        self, changes: Sequence[Change], process: UUID, read_at: Sequence[datetime | None]
+    ) -> Sequence[asyncpg.Record]:
+        return await self._fetch(
+            "save",
+            process,
+            *rows.changed_sagas(changes),
+            *rows.journal_entries(changes),
+            *rows.payloads(changes),
+            read_at,
+        )
+
     async def _of_keys(self, wanted: Sequence[SagaRecord]) -> Sequence[SagaRecord]:
         found = await self._fetch("find_by_key", [one.key for one in wanted], [one.saga for one in wanted])
         return [rows.saga_of(row) for row in found]
 
     async def _fetch(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
         return await self._database.fetch_by(self._connection, _SQL[query], *arguments)
+
+
+class PostgresLoneTransaction(PostgresTransaction):
+    """A `LoneTransaction`: nothing is locked before it is written."""
+
+    def __init__(self, database: Database, connection: AnyConnection, now: datetime, clock: _Clock) -> None:
+        super().__init__(database, connection, now)
+        self._clock = clock
+        self._seen: Sequence[Payload] = ()
+
+    async def load(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
+        """The one saga of this id, if it exists, as it was committed last."""
+        (saga_id,) = saga_ids
+        found = await self._fetch("look", saga_id)
+        if not found:
+            return ()
+        (row,) = found
+        self._now = row["now"]
+        self._clock.learn(self._now)
+        self._seen = rows.payloads_of(row)
+        return [rows.saga_of(row)]
+
+    async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
+        """All payloads of the saga that was loaded, as they were then."""
+        return self._seen
+
+    async def save(self, changes: Sequence[Change], process: UUID) -> Sequence[Watcher]:
+        """Write a change of the saga that was loaded.
+
+        Raises:
+            Overtaken: anybody has written it, or a payload of it, since it was loaded.
+        """
+        saved = await self._save(changes, process, [change.record.updated_at for change in changes])
+        if not saved:
+            raise Overtaken
+        return _watchers(saved)
 
 
 class _Clock:
@@ -370,6 +429,12 @@ class _Clock:
         """It was just so."""
         self._learnt = now, time.monotonic()
 
+    def guess_of_lately(self) -> datetime | None:
+        """What it is now, unless it was learnt so long ago that the two clocks may have gone apart."""
+        if self._learnt is None or time.monotonic() - self._learnt[1] > GUESSED_SECONDS_MAX:
+            return None
+        return self.guess()
+
     def guess(self) -> datetime:
         """What it is now.
 
@@ -380,6 +445,10 @@ class _Clock:
             raise RuntimeError("the clock of the database is not known yet; `await store.check()` once, before")
         now, at = self._learnt
         return now + timedelta(seconds=time.monotonic() - at)
+
+
+def _watchers(saved: Sequence[asyncpg.Record]) -> Sequence[Watcher]:
+    return [Watcher(row["id"], address) for row in saved for address in row["watchers"] or ()]
 
 
 def _not_saved(changes: Sequence[Change], saved: set[UUID]) -> str:

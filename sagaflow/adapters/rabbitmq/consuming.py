@@ -11,6 +11,7 @@ from sagaflow.adapters.rabbitmq.stream import RabbitDelivery, Stream
 from sagaflow.adapters.rabbitmq.supervision import Link, persist, spawn, stop
 from sagaflow.adapters.rabbitmq.topology import Topology
 from sagaflow.definitions import logs
+from sagaflow.definitions.health import Trouble, now
 from sagaflow.definitions.ports import Address
 from sagaflow.errors import Unavailable
 
@@ -53,6 +54,8 @@ class Consumer:
         self._forget = forget
         self._stream: Stream | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self.trouble: Trouble | None = None
+        """Why it consumes nothing at present, if so."""
 
     async def open(self) -> None:
         """Begin to consume, and go on from now on.
@@ -86,10 +89,12 @@ class Consumer:
     async def _keep_up(self, stream: Stream) -> None:
         while True:
             why, is_news = await self._until_ended(stream)
+            self.trouble = Trouble(f"queue {self._queue}", f"it is not consumed at present: {why}", now())
             logs.QUEUE_LOST.write(queue=self._queue, why=why, quietly=not is_news)
             await stream.cancel()
             await stream.close()
             stream = await persist(f"consuming {self._queue}", self._open_stream)
+            self.trouble = None
             logs.QUEUE_BACK.write(queue=self._queue, quietly=not is_news)
 
     async def _until_ended(self, stream: Stream) -> tuple[str, bool]:

@@ -7,23 +7,41 @@ for it only then. Made again is what was there; had it gone in between, it would
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final
 
+from aio_pika import Message
 from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource
 
 from sagaflow.adapters.rabbitmq.broker import Broker
 from sagaflow.adapters.rabbitmq.connection import Connection, connect
 from sagaflow.adapters.rabbitmq.failures import reason, unavailable
-from sagaflow.adapters.rabbitmq.topology import Binding, Declaration, Exchange, Queue, Topology, make
+from sagaflow.adapters.rabbitmq.topology import (
+    Binding,
+    Declaration,
+    Exchange,
+    Queue,
+    QueueState,
+    Topology,
+    make,
+    state_of,
+)
 from sagaflow.definitions.ports import Address, QueueKind, addresses_of_coordinator, addresses_of_participant
 from sagaflow.errors import NotPermitted
 
 HEARTBEAT_SECONDS: Final = 10
+
+WRITE_SECONDS: Final = 5.0
+"""How long the broker may take for a message that goes nowhere. One that is short of memory takes none."""
+
+VERSION_MIN: Final = (3, 10)
+"""The first with dead-lettering at least once."""
 
 NOTHING: Final = "^$"
 """The pattern of a permission for nothing."""
@@ -68,11 +86,12 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Where an exchange or a queue stands. `detail` is what the broker said, if it differs."""
+    """Where an exchange or a queue stands. `detail` is what the broker said, if it differs; `state` is of a queue."""
 
     declaration: Exchange | Queue
     standing: Standing
     detail: str = ""
+    state: QueueState | None = None
 
     def __str__(self) -> str:
         return f"{type(self.declaration).__name__.lower()} {self.declaration.name}"
@@ -135,6 +154,10 @@ class BrokerPlan:
             Permission(Role.SETUP, "setup", everything, everything, everything),
         ]
 
+    def queue(self, address: Address) -> str:
+        """The name of the queue of an address."""
+        return self._topology.queue(address)
+
     def definitions(self, virtual_host: str) -> Mapping[str, Any]:
         """The same as a file for `rabbitmqctl import_definitions`. Users and their permissions are not in it: only
         who makes them knows their names and passwords."""
@@ -184,6 +207,54 @@ class BrokerPlan:
 
     def _read_by(self, own: Sequence[Address]) -> Sequence[str]:
         return [_quoted(name) for address in own for name in self._topology.queues(address)]
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """A broker as one user sees it."""
+
+    broker: Broker
+    version: str
+    found: Sequence[Finding]
+    refused: str | None
+    """What the broker says when this user writes to the exchange; None if it lets it, or there is no exchange."""
+
+    @property
+    def is_old(self) -> bool:
+        """Whether it is older than what is needed."""
+        numbers = [int(part) for part in re.findall(r"\d+", self.version)[:2]]
+        return len(numbers) == 2 and tuple(numbers) < VERSION_MIN
+
+
+async def examine(url: str, plan: BrokerPlan) -> Examination:
+    """Log in, compare what is there with a plan, and try whether this user may send. Nothing is changed.
+
+    Raises:
+        Unavailable: the broker cannot be reached, does not let us in, or takes no messages at present.
+    """
+    broker = Broker.at(url)
+    connection = await connect(broker, "doctor", HEARTBEAT_SECONDS)
+    try:
+        found = await compare(connection, plan)
+        is_there = any(
+            one.declaration == Exchange(plan.namespace) for one in found if one.standing is not Standing.MISSING
+        )
+        refused = await _why_not_written(connection, plan.namespace) if is_there else None
+        return Examination(broker, connection.server_version, found, refused)
+    finally:
+        await connection.close()
+
+
+async def _why_not_written(connection: Connection, exchange: str) -> str | None:
+    """What is sent here goes nowhere: no queue has that name, and the broker drops it."""
+    try:
+        with unavailable(f"{exchange} takes no message"):
+            async with connection.channel(confirms=True) as channel, asyncio.timeout(WRITE_SECONDS):
+                to = await channel.get_exchange(exchange, ensure=False)
+                await to.publish(Message(b"[]"), f"{exchange}.doctor", mandatory=False)
+    except NotPermitted as error:
+        return str(error)
+    return None
 
 
 async def compare(connection: Connection, plan: BrokerPlan) -> Sequence[Finding]:
@@ -241,21 +312,22 @@ async def apply(url: str, plan: BrokerPlan, *, replace: bool = False) -> Sequenc
 
 async def _compare(connection: Connection, declaration: Exchange | Queue) -> Finding:
     """Each question has a channel of its own: the broker closes the one on which it says no."""
+    state: QueueState | None = None
     try:
         async with connection.channel() as channel:
             if isinstance(declaration, Exchange):
                 await channel.get_exchange(declaration.name)
             else:
-                await channel.get_queue(declaration.name)
+                state = state_of(await channel.get_queue(declaration.name))
         async with connection.channel() as channel:
             await make(channel, declaration)
     except ChannelNotFoundEntity:
         return Finding(declaration, Standing.MISSING)
     except ChannelAccessRefused:
-        return Finding(declaration, Standing.UNSEEN)
+        return Finding(declaration, Standing.UNSEEN, state=state)
     except (ChannelPreconditionFailed, ChannelLockedResource) as error:
-        return Finding(declaration, Standing.DIFFERS, reason(error).removeprefix("PRECONDITION_FAILED - "))
-    return Finding(declaration, Standing.AS_PLANNED)
+        return Finding(declaration, Standing.DIFFERS, reason(error).removeprefix("PRECONDITION_FAILED - "), state)
+    return Finding(declaration, Standing.AS_PLANNED, state=state)
 
 
 def _quoted(name: str) -> str:

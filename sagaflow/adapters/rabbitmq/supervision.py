@@ -13,6 +13,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from sagaflow.adapters.rabbitmq.broker import Broker
 from sagaflow.adapters.rabbitmq.connection import Connection, connect
 from sagaflow.definitions import logs
+from sagaflow.definitions.health import Trouble, now
 from sagaflow.errors import Unavailable
 
 T = TypeVar("T")
@@ -32,6 +33,8 @@ class Link:
         self._connection: Connection | None = None
         self._is_up = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self.trouble: Trouble | None = None
+        """Why there is no connection, if there is none."""
 
     async def open(self) -> None:
         """Connect, and keep connected from now on.
@@ -68,6 +71,7 @@ class Link:
     async def _connect(self) -> Connection:
         self._connection = await connect(self._broker, self._purpose, self._heartbeat_seconds)
         self._is_up.set()
+        self.trouble = None
         return self._connection
 
     async def _keep_up(self, connection: Connection) -> None:
@@ -76,6 +80,7 @@ class Link:
             await connection.lost.wait()
             self._is_up.clear()
             lost_at = time.monotonic()
+            self.trouble = Trouble("broker", f"{what} was lost: {connection.reason_lost}", now())
             logs.CONNECTION_LOST.write(what=what, why=connection.reason_lost)
             await connection.close()
             # All processes have lost it together; they should not all come back in the same moment.

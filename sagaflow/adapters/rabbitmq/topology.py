@@ -32,7 +32,7 @@ from types import MappingProxyType
 from typing import Final
 
 from aio_pika import ExchangeType
-from aio_pika.abc import AbstractChannel
+from aio_pika.abc import AbstractChannel, AbstractQueue
 from aio_pika.exceptions import ChannelNotFoundEntity
 
 from sagaflow.adapters.rabbitmq.connection import Connection
@@ -153,11 +153,9 @@ class Topology:
         with unavailable("a queue cannot be looked at"):
             async with connection.channel() as channel:
                 try:
-                    queue = await channel.get_queue(name)
+                    return state_of(await channel.get_queue(name))
                 except ChannelNotFoundEntity:
                     return None
-                found = queue.declaration_result
-                return QueueState(waiting=found.message_count or 0, consumers=found.consumer_count or 0)
 
     def _is_for_answers(self, declaration: Declaration) -> bool:
         match declaration:
@@ -179,6 +177,12 @@ class Topology:
             "x-dead-letter-strategy": "at-least-once",
             "x-overflow": "reject-publish",  # without it the dead-lettering would be at most once
         }
+
+
+def state_of(queue: AbstractQueue) -> QueueState:
+    """What the broker said when it was asked for the queue."""
+    found = queue.declaration_result
+    return QueueState(waiting=found.message_count or 0, consumers=found.consumer_count or 0)
 
 
 async def make(channel: AbstractChannel, declaration: Declaration) -> None:

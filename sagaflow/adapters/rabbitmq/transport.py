@@ -13,6 +13,7 @@ from sagaflow.adapters.rabbitmq.publishing import Publisher
 from sagaflow.adapters.rabbitmq.stream import RabbitDelivery
 from sagaflow.adapters.rabbitmq.supervision import Link
 from sagaflow.adapters.rabbitmq.topology import Topology
+from sagaflow.definitions.health import Trouble
 from sagaflow.definitions.ports import Address, DeadDelivery, Delivery, Letter, QueueKind, Subscription
 from sagaflow.errors import Unavailable
 
@@ -99,6 +100,10 @@ class RabbitTransport:
             Unavailable: it is not connected.
         """
         return self._entered.publishing.connection.server_version
+
+    def troubles(self) -> Sequence[Trouble]:
+        """Connections that are lost at present; or, of those that are not, queues that are not consumed."""
+        return () if self._session is None else self._session.troubles()
 
     async def publish(self, letters: Sequence[Letter]) -> None:
         """Hand over messages; on return all are safe in their queues.
@@ -190,6 +195,10 @@ class _Session:
 
     async def close(self) -> None:
         await self._closing.aclose()
+
+    def troubles(self) -> Sequence[Trouble]:
+        lost = [link.trouble for link in (self.publishing, self.consuming) if link.trouble is not None]
+        return lost or [consumer.trouble for consumer in self.consumers if consumer.trouble is not None]
 
     async def _abandon_consumers(self) -> None:
         for consumer in list(self.consumers):

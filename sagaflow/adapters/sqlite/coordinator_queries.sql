@@ -187,6 +187,10 @@ SELECT process FROM sagaflow_process WHERE coordinator = ? AND lease_until <= ?;
 UPDATE sagaflow_agenda SET process = NULL, wake_at = :now, due_at = :now, resend = 1
 WHERE coordinator = :coordinator AND process = :process;
 
+-- name: forget_lapsed
+-- Forget those whose lease lapsed before a time.
+DELETE FROM sagaflow_process WHERE coordinator = ? AND lease_until <= ?;
+
 -- name: drop_lease
 -- The process is no more.
 DELETE FROM sagaflow_process WHERE coordinator = ? AND process = ?;

@@ -36,6 +36,7 @@ from sagaflow.adapters.sqlite.schema import COORDINATOR
 from sagaflow.adapters.sqlite.times import Clock, to_text, to_time, utc_now
 from sagaflow.core.plan import Plan
 from sagaflow.core.state import ENDED, SETTLED, SagaStatus
+from sagaflow.definitions.limits import LAPSED_KEPT_SECONDS
 from sagaflow.definitions.messages import Announcement
 from sagaflow.definitions.named_queries import load
 from sagaflow.definitions.records import (
@@ -110,6 +111,10 @@ class SqliteStore:
         async with self._database.transaction() as connection:
             yield SqliteStoreTransaction(connection, self._clock())
 
+    def alone(self) -> AbstractAsyncContextManager[SqliteStoreTransaction]:
+        """The same: transactions take turns here, so nobody is ever overtaken."""
+        return self.transaction()
+
     def begin(self) -> AbstractAsyncContextManager[SqliteConnection]:
         """A transaction of the service's own in the file of the store, to write its tables and start sagas in."""
         return self._database.transaction()
@@ -169,14 +174,15 @@ class SqliteStore:
 
     async def take_over(self, coordinator: str) -> int:
         """Put the open sagas of processes whose lease has lapsed on the agenda, to be re-sent now; forget
-        those processes. Returns how many sagas."""
+        those whose lease lapsed long ago. Returns how many sagas."""
 
         def take(db: sqlite3.Connection) -> int:
             now = self._clock()
             sagas = 0
             for (process,) in db.execute(_SQL["lapsed"], (coordinator, to_text(now))).fetchall():
                 sagas += _orphan(db, coordinator, process, now)
-                db.execute(_SQL["drop_lease"], (coordinator, process))
+            long_ago = to_text(now - timedelta(seconds=LAPSED_KEPT_SECONDS))
+            db.execute(_SQL["forget_lapsed"], (coordinator, long_ago))
             return sagas
 
         return await self._write(take)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, Self
 
 from sagaflow.adapters.parcels import Parcel, pack
+from sagaflow.definitions.health import Trouble
 from sagaflow.definitions.ports import (
     DELIVERY_LIMIT,
     EXPIRED,
@@ -175,6 +176,10 @@ class SimulatedTransport:
     def durable(self) -> bool:
         """Published messages outlive the process."""
         return True
+
+    def troubles(self) -> Sequence[Trouble]:
+        """Nobody asks for them in a simulation."""
+        return ()
 
     async def publish(self, letters: Sequence[Letter]) -> None:
         """Hand over messages; on return all are safe in their queues.

@@ -26,7 +26,7 @@ from sagaflow.errors import Unavailable
 from sagaflow.testing.simulation.locks import Locks
 from sagaflow.testing.simulation.processes import CURRENT, Process
 from sagaflow.testing.simulation.servers import Line
-from sagaflow.testing.simulation.store import Clock, keep_aside, purge_aside, remove_aside
+from sagaflow.testing.simulation.tables import Clock, keep_aside, purge_aside, remove_aside
 
 Tx = TypeVar("Tx")
 Met = TypeVar("Met", bound=Entered | Recorded | Fenced | Undo)

@@ -11,8 +11,8 @@ import heapq
 import itertools
 import random
 from asyncio import events
-from collections.abc import Callable, Coroutine, Generator
-from contextvars import Context
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from contextvars import Context, copy_context
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar
 
@@ -48,6 +48,61 @@ class Gate(Protocol):
     def __call__(self, handle: asyncio.Handle) -> bool: ...
 
 
+class _Handle(asyncio.Handle):
+    """A callback. A world makes one for each step, so it asks for no debug mode, which this loop has not got."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, callback: Callable[..., object], args: Sequence[Any], loop: SimulatedLoop, context: Context | None
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+
+    def cancel(self) -> None:
+        """It is not called any more."""
+        self._cancelled = True
+        self._callback = self._args = None  # type: ignore[assignment]  # as asyncio does
+
+
+class _TimerHandle(_Handle, asyncio.TimerHandle):
+    """A callback that has a time."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: Sequence[Any],
+        loop: SimulatedLoop,
+        context: Context | None,
+    ) -> None:
+        _Handle.__init__(self, callback, args, loop, context)
+        self._when = when
+        self._scheduled = True
+
+    def cancel(self) -> None:
+        """It is not called any more; the loop counts those that it still keeps."""
+        if not self._cancelled:
+            if self._scheduled:
+                self._loop._timer_cancelled_count += 1
+            self._cancelled = True
+            self._callback = self._args = None  # type: ignore[assignment]
+
+
+class _When(float):
+    """The time of a timer, and the timer: numbers are compared without a call of Python."""
+
+    __slots__ = ("handle",)
+    handle: _TimerHandle
+
+
 class SimulatedLoop(asyncio.BaseEventLoop):
     """Runs one coroutine, and all that it starts, to its end.
 
@@ -72,7 +127,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._seconds = 0.0
         self._clock_resolution = 0.0
-        self._order = order
+        self._draw = None if order is None else order.random
         self._inline_threads = inline_threads
         self._trace = trace
         self._numbers = itertools.count(1)
@@ -89,9 +144,24 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
         """Nobody calls from another thread, and the loop is never closed while it runs: nothing is to be asked."""
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = _Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Call it at a time, in the seconds of this world."""
+        timer = _When(when)
+        timer.handle = _TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._scheduled, timer)
+        return timer.handle
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Call it after so many seconds."""
+        return self.call_at(self._seconds + delay, callback, *args, context=context)
 
     def time(self) -> float:
         """The seconds since the world began."""
@@ -139,8 +209,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         ready = self._ready
         if not ready:
             self._jump(seconds_max)
-        if self._order is not None and len(ready) > 1:
-            place = int(self._order.random() * len(ready))
+        if self._draw is not None and (count := len(ready)) > 1:
+            place = int(self._draw() * count)
             ready[0], ready[place] = ready[place], ready[0]
         handle = ready.popleft()
         if handle._cancelled or (self.gate is not None and not self.gate(handle)):
@@ -148,7 +218,12 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.steps += 1
         if self._trace is not None:
             self._trace(self.steps, self._seconds, _name_of(handle))
-        handle._run()
+        try:
+            handle._context.run(handle._callback, *handle._args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001  # as every loop does
+            self.call_exception_handler({"message": f"Exception in {handle!r}", "exception": error, "handle": handle})
 
     def _jump(self, seconds_max: float) -> None:
         """Nothing can run now: go to the next timer."""
@@ -156,26 +231,26 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         scheduled = self._scheduled
         if not scheduled:
             raise Stalled(f"after {self._seconds:.3f} s nothing can happen any more")
-        if scheduled[0]._when > seconds_max:
+        if scheduled[0] > seconds_max:
             raise OutOfTime(f"{seconds_max:.0f} s are over")
-        self._seconds = max(self._seconds, scheduled[0]._when)
-        while scheduled and scheduled[0]._when <= self._seconds:
-            handle = heapq.heappop(scheduled)
+        self._seconds = max(self._seconds, scheduled[0].handle._when)
+        while scheduled and scheduled[0] <= self._seconds:
+            handle = heapq.heappop(scheduled).handle
             handle._scheduled = False
             self._ready.append(handle)
 
     def _drop_cancelled(self) -> None:
         scheduled = self._scheduled
         if self._timer_cancelled_count > CANCELLED_TIMERS_MAX:
-            for handle in scheduled:
-                if handle._cancelled:
-                    handle._scheduled = False
-            self._scheduled = scheduled = [handle for handle in scheduled if not handle._cancelled]
+            for timer in scheduled:
+                if timer.handle._cancelled:
+                    timer.handle._scheduled = False
+            self._scheduled = scheduled = [timer for timer in scheduled if not timer.handle._cancelled]
             heapq.heapify(scheduled)
             self._timer_cancelled_count = 0
-        while scheduled and scheduled[0]._cancelled:
+        while scheduled and scheduled[0].handle._cancelled:
             self._timer_cancelled_count -= 1
-            heapq.heappop(scheduled)._scheduled = False
+            heapq.heappop(scheduled).handle._scheduled = False
 
     def _make_task(
         self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], *, name: str | None = None, **rest: Any

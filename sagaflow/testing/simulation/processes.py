@@ -99,7 +99,6 @@ class Processes:
         self.ambient = copy_context()
         """What every process finds in its context when it begins."""
         self.alive: dict[str, Process] = {}
-        loop.gate = self._may_run
 
     @property
     def any_paused(self) -> bool:
@@ -120,6 +119,7 @@ class Processes:
         if not process.alive:
             return
         process.state = State.DEAD
+        self._loop.gate = self._may_run
         process.held.clear()
         self.alive.pop(process.name, None)
         for server in self.servers:
@@ -129,6 +129,7 @@ class Processes:
         """SIGSTOP."""
         if process.state is State.RUNNING:
             process.state = State.PAUSED
+            self._loop.gate = self._may_run
 
     def resume(self, process: Process) -> None:
         """SIGCONT."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, TypeVar
 
 from sagaflow.errors import Unavailable
@@ -40,6 +40,29 @@ class Nothing:
         """There is none."""
 
 
+class Delay:
+    """A way that takes some time, drawn anew each time. As `asyncio.sleep`, without looking for the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, chance: random.Random, seconds_max: float) -> None:
+        self._loop = loop
+        self._chance = chance
+        self._seconds_max = seconds_max
+
+    async def __call__(self) -> None:
+        """Wait for it to pass."""
+        arrival = self._loop.create_future()
+        timer = self._loop.call_later(self._chance.random() * self._seconds_max, _arrive, arrival)
+        try:
+            await arrival
+        finally:
+            timer.cancel()
+
+
+def _arrive(arrival: asyncio.Future[None]) -> None:
+    if not arrival.done():
+        arrival.set_result(None)
+
+
 class Line:
     """How processes reach one server.
 
@@ -47,7 +70,7 @@ class Line:
         name: of the server; its points are "name.what".
         faults: what goes wrong.
         fate: what becomes of processes then.
-        delay: how long a call takes each way, drawn for each; None: only that others may run before.
+        travel: how a call gets there, and its answer back; unless it is told, others may run before, and no more.
     """
 
     def __init__(
@@ -55,7 +78,7 @@ class Line:
         name: str,
         faults: Faults | None = None,
         fate: Fate | None = None,
-        delay: tuple[random.Random, float] | None = None,
+        travel: Callable[[], Awaitable[None]] = let_others_run,
     ) -> None:
         self.name = name
         self.down = False
@@ -64,7 +87,7 @@ class Line:
         """Told that the connections of a process are lost."""
         self._faults = NoFaults() if faults is None else faults
         self._fate = Nothing() if fate is None else fate
-        self._delay = delay
+        self._travel = travel
 
     async def call(self, point: str, do: Callable[[], T], part: Callable[[], T] | None = None) -> T:
         """Have something done by the server; `part` does some of it only.
@@ -125,10 +148,3 @@ class Line:
         if process is not None:
             self._fate.stand_still(process, fault.seconds)
         await let_others_run()
-
-    async def _travel(self) -> None:
-        if self._delay is None:
-            await let_others_run()
-            return
-        chance, seconds_max = self._delay
-        await asyncio.sleep(chance.random() * seconds_max)

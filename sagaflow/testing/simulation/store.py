@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
@@ -15,9 +14,10 @@ from msgspec import structs
 
 from sagaflow.core.events import CommandDeferred, Unserved
 from sagaflow.core.plan import Plan
-from sagaflow.core.state import SETTLED, OpStatus, SagaStatus
-from sagaflow.definitions.limits import PUT_ASIDE_BYTES_MAX
+from sagaflow.core.state import SETTLED, SagaStatus
+from sagaflow.definitions.limits import LAPSED_KEPT_SECONDS
 from sagaflow.definitions.messages import Announcement
+from sagaflow.definitions.ports import Overtaken
 from sagaflow.definitions.records import (
     NO_PROCESS,
     Attempt,
@@ -39,23 +39,25 @@ from sagaflow.errors import Unavailable
 from sagaflow.testing.simulation.locks import Locks
 from sagaflow.testing.simulation.processes import CURRENT, Process
 from sagaflow.testing.simulation.servers import Line
+from sagaflow.testing.simulation.tables import (
+    Agenda,
+    Clock,
+    Heard,
+    Tables,
+    is_about,
+    is_match,
+    is_of,
+    joined,
+    keep_aside,
+    purge_aside,
+    remove_aside,
+    set_of,
+    updated_at,
+)
 
 T = TypeVar("T")
 
-Clock = Callable[[], datetime]
 Records = list[SagaRecord]
-
-
-@dataclass(frozen=True, slots=True)
-class Agenda:
-    """When a saga is to be looked at; see the schema of the real stores."""
-
-    coordinator: str
-    process: UUID | None
-    wake_at: datetime | None
-    due_at: datetime | None
-    resend: bool
-    watchers: tuple[str, ...] = ()
 
 
 class StoreWitness(Protocol):
@@ -80,28 +82,6 @@ class NoWitness:
 
 FORGET_AFTER: Final = timedelta(days=1)
 """When announcements are forgotten that were not heard again."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    announcement: Announcement
-    at: datetime
-    live_until: datetime
-
-
-@dataclass
-class Tables:
-    """What is committed."""
-
-    sagas: dict[UUID, SagaRecord] = field(default_factory=dict)
-    keys: dict[tuple[str, str], UUID] = field(default_factory=dict)
-    agenda: dict[UUID, Agenda] = field(default_factory=dict)
-    journal: dict[UUID, list[JournalEntry]] = field(default_factory=dict)
-    payloads: dict[UUID, dict[tuple[str, str, int], Payload]] = field(default_factory=dict)
-    plans: dict[str, Plan] = field(default_factory=dict)
-    leases: dict[tuple[str, UUID], datetime] = field(default_factory=dict)
-    put_aside: list[PutAside] = field(default_factory=list)
-    announcements: dict[tuple[str, str, str], _Heard] = field(default_factory=dict)
 
 
 class SimulatedStore:
@@ -137,6 +117,11 @@ class SimulatedStore:
             await self.line.call("store.commit", tx.commit)
         finally:
             tx.end()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[SimulatedLoneTransaction]:
+        """A transaction that locks nothing before it writes, and is committed by that."""
+        yield SimulatedLoneTransaction(self)
 
     def begin(self) -> SimulatedStoreTransaction:
         """A transaction that whoever has it commits or ends."""
@@ -190,7 +175,7 @@ class SimulatedStore:
         ]
         claimed = [saga_id for _, saga_id in sorted(due)[:limit]]
         for saga_id in claimed:
-            agenda[saga_id] = replace(agenda[saga_id], due_at=now + timedelta(seconds=hold_seconds))
+            agenda[saga_id] = structs.replace(agenda[saga_id], due_at=now + timedelta(seconds=hold_seconds))
         return [Due(saga_id, agenda[saga_id].resend) for saga_id in claimed]
 
     async def keep_lease(self, coordinator: str, process: UUID, seconds: float) -> None:
@@ -209,14 +194,17 @@ class SimulatedStore:
             tx.dropped.append((coordinator, process))
 
     async def take_over(self, coordinator: str) -> int:
-        """Put the open sagas of processes whose lease has lapsed on the agenda; forget those processes."""
+        """Put the open sagas of processes whose lease has lapsed on the agenda; forget those that lapsed long ago."""
         async with self._maintenance() as tx:
             now = tx.now
             lapsed = {
-                process for (of, process), until in self.tables.leases.items() if of == coordinator and until <= now
+                process: until
+                for (of, process), until in self.tables.leases.items()
+                if of == coordinator and until <= now
             }
-            tx.dropped.extend((coordinator, process) for process in lapsed)
-            sagas = await tx.orphan(coordinator, lapsed)
+            long_ago = now - timedelta(seconds=LAPSED_KEPT_SECONDS)
+            tx.dropped.extend((coordinator, process) for process, until in lapsed.items() if until <= long_ago)
+            sagas = await tx.orphan(coordinator, set(lapsed))
         self.witness.taken_over(sagas)
         return sagas
 
@@ -264,7 +252,7 @@ class SimulatedStore:
             now = self.clock()
             for one in announcements:
                 place = (one.participant, one.host, one.hash)
-                self.tables.announcements[place] = _Heard(one, now, now + timedelta(seconds=live_seconds))
+                self.tables.announcements[place] = Heard(one, now, now + timedelta(seconds=live_seconds))
             participants = {one.participant for one in announcements}
             for place, heard in list(self.tables.announcements.items()):
                 if place[0] in participants and heard.at < now - FORGET_AFTER:
@@ -308,7 +296,7 @@ class SimulatedStore:
         entries = [
             entry
             for entry in self.tables.journal.get(attempt.saga_id, ())
-            if isinstance(entry.event, Unserved | CommandDeferred) and _is_about(entry.event, attempt)
+            if isinstance(entry.event, Unserved | CommandDeferred) and is_about(entry.event, attempt)
         ]
         if not entries:
             return None
@@ -318,15 +306,15 @@ class SimulatedStore:
 
     async def find(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
         """The sagas of these ids that exist, in the order of their ids; nothing is locked."""
-        return await self.line.call("store.read", lambda: self._found(saga_ids))
+        return await self.line.call("store.read", lambda: self.found(saga_ids))
 
     async def list(self, matching: SagaFilter, limit: int) -> Sequence[SagaRecord]:
         """The latest sagas that match, the last one first."""
 
         def matches() -> Sequence[SagaRecord]:
             now = self.clock()
-            some = [saga_id for saga_id, record in self.tables.sagas.items() if _matches(matching, record, now)]
-            latest = self._found(sorted(some)[-limit:])
+            some = [saga_id for saga_id, record in self.tables.sagas.items() if is_match(matching, record, now)]
+            latest = self.found(sorted(some)[-limit:])
             latest.reverse()
             return latest
 
@@ -383,7 +371,8 @@ class SimulatedStore:
     def _latest_aside(self, limit: int) -> Sequence[PutAside]:
         return self.tables.put_aside[::-1][:limit]
 
-    def _found(self, saga_ids: Sequence[UUID]) -> Records:
+    def found(self, saga_ids: Sequence[UUID]) -> Records:
+        """Those of these sagas that are committed."""
         tables = self.tables
         return [
             joined(tables.sagas[saga_id], tables.agenda.get(saga_id))
@@ -475,10 +464,10 @@ class SimulatedStoreTransaction:
                 continue
             if record.status in SETTLED:
                 watchers += [Watcher(record.saga_id, address) for address in agenda.watchers]
-                agenda = replace(agenda, watchers=())
+                agenda = structs.replace(agenda, watchers=())
             if change.wake_changed:
-                agenda = replace(agenda, wake_at=record.wake_at, due_at=record.wake_at, resend=change.resend)
-            self._agenda[record.saga_id] = None if record.state.ended else replace(agenda, process=process)
+                agenda = structs.replace(agenda, wake_at=record.wake_at, due_at=record.wake_at, resend=change.resend)
+            self._agenda[record.saga_id] = None if record.state.ended else structs.replace(agenda, process=process)
         return watchers
 
     async def erase(self, saga_ids: Sequence[UUID]) -> None:
@@ -497,7 +486,9 @@ class SimulatedStoreTransaction:
             for saga_id, time in zip(saga_ids, wake_at, strict=True):
                 agenda = self._agenda_of(saga_id)
                 if agenda is not None:
-                    self._agenda[saga_id] = replace(agenda, process=process, wake_at=time, due_at=time, resend=False)
+                    self._agenda[saga_id] = structs.replace(
+                        agenda, process=process, wake_at=time, due_at=time, resend=False
+                    )
 
         await self._do(note)
 
@@ -513,7 +504,9 @@ class SimulatedStoreTransaction:
                 if agenda is None or watcher.address in agenda.watchers:
                     continue
                 if self._record(watcher.saga_id).status not in SETTLED:
-                    self._agenda[watcher.saga_id] = replace(agenda, watchers=(*agenda.watchers, watcher.address))
+                    self._agenda[watcher.saga_id] = structs.replace(
+                        agenda, watchers=(*agenda.watchers, watcher.address)
+                    )
             return [self._record(saga_id) for saga_id in ids if self._exists(saga_id)]
 
         return await self._do(note)
@@ -523,16 +516,35 @@ class SimulatedStoreTransaction:
         tables = self.store.tables
         count = 0
         for saga_id in set_of(tables.agenda):
-            if not _is_of(tables.agenda.get(saga_id), coordinator, processes):
+            if not is_of(tables.agenda.get(saga_id), coordinator, processes):
                 continue
             await self._lock(saga_id)
             agenda = tables.agenda.get(saga_id)  # who had it locked may have changed it
-            if agenda is not None and _is_of(agenda, coordinator, processes):
-                self._agenda[saga_id] = replace(
+            if agenda is not None and is_of(agenda, coordinator, processes):
+                self._agenda[saga_id] = structs.replace(
                     agenda, process=NO_PROCESS, wake_at=self._now, due_at=self._now, resend=True
                 )
                 count += 1
         return count
+
+    async def lock(self, keys: Sequence[UUID] | Sequence[tuple[str, str]]) -> None:
+        """Have these sagas, or the keys of new ones, for itself until the end."""
+        for key in keys:
+            await self._lock(key)
+
+    def insert_and_commit(self, changes: Sequence[Change], process: UUID) -> Sequence[SagaRecord]:
+        """Write new sagas, for all to see."""
+        self._expect_open()
+        existing = self._insert(changes, process)
+        self.commit()
+        return existing
+
+    def save_and_commit(self, changes: Sequence[Change], process: UUID) -> Sequence[Watcher]:
+        """Write changes, for all to see."""
+        self._expect_open()
+        watchers = self._save(changes, process)
+        self.commit()
+        return watchers
 
     def commit(self) -> None:
         """Make it so, at once and for all to see."""
@@ -607,69 +619,61 @@ class SimulatedStoreTransaction:
         self._payloads += change.payloads
 
 
-def set_of(saga_ids: Iterable[UUID]) -> Sequence[UUID]:
-    """Each once, in order."""
-    return sorted(set(saga_ids))
+class SimulatedLoneTransaction:
+    """A `LoneTransaction`: two calls of the server at most."""
 
+    def __init__(self, store: SimulatedStore) -> None:
+        self._store = store
+        self._now = store.clock()
+        self._seen: dict[UUID, SagaRecord | None] = {}
+        self._payloads: Sequence[Payload] = ()
 
-def joined(record: SagaRecord, agenda: Agenda | None) -> SagaRecord:
-    """A saga with its row on the agenda."""
-    wake_at, owner = (None, None) if agenda is None else (agenda.wake_at, agenda.process)
-    if record.wake_at == wake_at and record.owner == owner:
-        return record
-    return structs.replace(record, wake_at=wake_at, owner=owner)
+    @property
+    def now(self) -> datetime:
+        """The time of the store when the saga was loaded; before that, when the transaction began."""
+        return self._now
 
+    async def insert(self, changes: Sequence[Change], process: UUID) -> Sequence[SagaRecord]:
+        """Write new sagas. Those whose (saga, key) exists already are not written; the existing ones are returned."""
+        async with self._committing() as tx:
+            await tx.lock(sorted({(change.record.saga, change.record.key) for change in changes}))
+            return await self._store.line.call("store.commit", lambda: tx.insert_and_commit(changes, process))
 
-def keep_aside(kept: list[PutAside], messages: Sequence[PutAside], now: datetime) -> None:
-    """Add messages to those that were put aside."""
-    for message in messages:
-        number = 1 + max((one.number or 0 for one in kept), default=0)
-        kept.append(structs.replace(message, body=message.body[:PUT_ASIDE_BYTES_MAX], at=now, number=number))
+    async def load(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
+        """The saga of this id, if it exists; nothing is locked."""
 
+        def look() -> Sequence[SagaRecord]:
+            self._now = self._store.clock()
+            self._seen = {saga_id: self._store.tables.sagas.get(saga_id) for saga_id in saga_ids}
+            self._payloads = self._store.stored_payloads(saga_ids)
+            return self._store.found(saga_ids)
 
-def remove_aside(kept: list[PutAside], numbers: Sequence[int]) -> int:
-    """Forget those of these numbers; returns how many there were."""
-    before = len(kept)
-    kept[:] = [one for one in kept if one.number not in numbers]
-    return before - len(kept)
+        return await self._store.line.call("store.read", look)
 
+    async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
+        """All payloads of the saga that was loaded, as they were then."""
+        return [payload for payload in self._payloads if payload.saga_id in saga_ids]
 
-def purge_aside(kept: list[PutAside], until: datetime, limit: int, *, delete: bool) -> int:
-    """Delete, or count, the oldest messages that were put aside before a time; returns how many."""
-    old = [message for message in kept if message.at is not None and message.at <= until][:limit]
-    if delete:
-        kept[:] = [message for message in kept if not any(message is gone for gone in old)]
-    return len(old)
+    async def save(self, changes: Sequence[Change], process: UUID) -> Sequence[Watcher]:
+        """Write a change of the saga that was loaded.
 
+        Raises:
+            Overtaken: anybody has written it, or a payload of it, since it was loaded.
+        """
+        async with self._committing() as tx:
+            await tx.lock([change.record.saga_id for change in changes])
 
-def updated_at(record: SagaRecord) -> datetime:
-    """When something happened to it last: to a saga that has ended, at the latest when it did."""
-    assert record.updated_at is not None, "the store has set it"
-    return record.updated_at
+            def save() -> Sequence[Watcher]:
+                if any(self._store.tables.sagas.get(saga_id) is not seen for saga_id, seen in self._seen.items()):
+                    raise Overtaken
+                return tx.save_and_commit(changes, process)
 
+            return await self._store.line.call("store.commit", save)
 
-def _matches(matching: SagaFilter, record: SagaRecord, now: datetime) -> bool:
-    assert record.updated_at is not None, "the store has set it"
-    idle_seconds = (now - record.updated_at).total_seconds()
-    return (
-        matching.saga in (None, record.saga)
-        and matching.key in (None, record.key)
-        and (not matching.statuses or record.status in matching.statuses)
-        and (matching.before is None or record.saga_id < matching.before)
-        and (not matching.waiting or _is_waiting(record))
-        and (matching.idle_seconds is None or idle_seconds >= matching.idle_seconds)
-    )
-
-
-def _is_waiting(record: SagaRecord) -> bool:
-    ops = [op for step in record.state.steps for op in (step.action, step.compensation)]
-    return not record.state.ended and any(op.status is OpStatus.DEFERRED for op in ops)
-
-
-def _is_about(event: Unserved | CommandDeferred, attempt: Attempt) -> bool:
-    about = (event.step, event.operation, event.round, event.attempt)
-    return about == (attempt.step, attempt.operation, attempt.round, attempt.attempt)
-
-
-def _is_of(agenda: Agenda | None, coordinator: str, processes: set[UUID]) -> bool:
-    return agenda is not None and agenda.coordinator == coordinator and agenda.process in processes
+    @asynccontextmanager
+    async def _committing(self) -> AsyncIterator[SimulatedStoreTransaction]:
+        tx = self._store.begin()
+        try:
+            yield tx
+        finally:
+            tx.end()

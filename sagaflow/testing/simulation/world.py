@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import Context, copy_context
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -13,9 +13,9 @@ from sagaflow.errors import Unavailable
 from sagaflow.testing.simulation.broker import BrokerWitness, SimulatedBroker
 from sagaflow.testing.simulation.database import Business, DatabaseWitness, SimulatedTransactions
 from sagaflow.testing.simulation.faults import TIME, Fault, Faults, Kind
-from sagaflow.testing.simulation.loop import SimulatedLoop
+from sagaflow.testing.simulation.loop import SimulatedLoop, let_others_run
 from sagaflow.testing.simulation.processes import CURRENT, EPOCH_NS, Process, Processes, State
-from sagaflow.testing.simulation.servers import Line
+from sagaflow.testing.simulation.servers import Delay, Line
 from sagaflow.testing.simulation.store import SimulatedStore, StoreWitness
 
 T = TypeVar("T")
@@ -62,8 +62,10 @@ class World:
         trace: Callable[[int, float, str], None] | None = None,
     ) -> None:
         self._order = _chance(seed, "order") if shuffled else None
-        self._delay = (_chance(seed, "delays"), delay_seconds) if delay_seconds else None
         self.loop = SimulatedLoop(self._order, inline_threads=inline_threads, trace=trace)
+        self._travel: Callable[[], Awaitable[None]] = let_others_run
+        if delay_seconds:
+            self._travel = Delay(self.loop, _chance(seed, "delays"), delay_seconds)
         self.processes = Processes(self.loop, seed)
         self.faults = faults
         self.clock_offset = 0.0
@@ -223,7 +225,7 @@ class World:
             self.broker.resume()
 
     def _line(self, name: str) -> Line:
-        return Line(name, self.faults, self, self._delay)
+        return Line(name, self.faults, self, self._travel)
 
     def _lines(self) -> list[Line]:
         return [self.store.line, self.broker.line, *(database.line for database in self.databases.values())]

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from sagaflow.adapters.postgres import AsyncpgTransactions, Line, PostgresStore, connect, database, upgrade
 from sagaflow.adapters.postgres.failures import explain
-from sagaflow.errors import Locked, NotPermitted, SchemaError, Unavailable
+from sagaflow.errors import Locked, NotPermitted, SchemaError, Unavailable, UnsupportedPooling
 from sagaflow.testing.store_contract import (
     DONE,
     NOT_YET,
@@ -122,6 +122,8 @@ SQLSTATES = {
     "55P03": Locked,
     "25006": Unavailable,
     "25P03": Unavailable,
+    "26000": UnsupportedPooling,
+    "42P05": UnsupportedPooling,
     "42P01": SchemaError,
     "42703": SchemaError,
     "42501": NotPermitted,

@@ -13,10 +13,10 @@ import asyncpg
 import pytest
 
 from sagaflow.adapters.postgres import PostgresStore, database
-from sagaflow.core.events import Succeeded
+from sagaflow.core.events import Event, Succeeded
 from sagaflow.core.plan import Operation
 from sagaflow.core.state import SagaStatus
-from sagaflow.definitions.ports import SagaStore
+from sagaflow.definitions.ports import Overtaken, SagaStore
 from sagaflow.definitions.records import Watcher
 from sagaflow.errors import Unavailable
 from sagaflow.testing.store_contract import (
@@ -29,6 +29,7 @@ from sagaflow.testing.store_contract import (
     PROCESS,
     SHORT,
     STARTED,
+    STUCK,
     an_input,
     claimed,
     happens,
@@ -37,6 +38,7 @@ from sagaflow.testing.store_contract import (
     new_saga,
     racing,
     save,
+    save_alone,
     seeded,
     started,
     watch,
@@ -98,6 +100,33 @@ async def test_who_watches_a_saga_waits_for_who_ends_it(store: PostgresStore, si
         run = tasks.create_task(watch(store, Watcher(record.saga_id, "a")))
         await until_waiting(side)
     assert [found.status for found in run.result()] == [SagaStatus.COMPLETED]
+
+
+@pytest.mark.parametrize("event", [DONE, STUCK])
+async def test_who_ends_a_saga_alone_waits_for_who_watches_it_and_tells_him(
+    store: PostgresStore, side: asyncpg.Connection, event: Event
+) -> None:
+    """What that one wrote is later than what the statement saw when it began."""
+    record = await started(store)
+    watcher = Watcher(record.saga_id, "a")
+    async with racing() as tasks, store.transaction() as tx:
+        assert len(await tx.watch([watcher])) == 1
+        run = tasks.create_task(save_alone(store, record.saga_id, event))
+        await until_waiting(side)
+    assert run.result() == [watcher]
+
+
+async def test_who_goes_on_alone_waits_for_who_has_the_saga_and_is_overtaken(
+    store: PostgresStore, side: asyncpg.Connection
+) -> None:
+    record = await started(store)
+    async with racing() as tasks, store.transaction() as tx:
+        (loaded,) = await tx.load([record.saga_id])
+        run = tasks.create_task(raised(save_alone(store, record.saga_id, DONE)))
+        await until_waiting(side)
+        await tx.save([happens(loaded, NOT_YET)], PROCESS)
+    assert isinstance(run.result(), Overtaken)
+    assert [entry.event for entry in await store.journal(record.saga_id)] == [STARTED, NOT_YET]
 
 
 async def test_a_claim_waits_for_nobody(store: PostgresStore) -> None:

@@ -7,6 +7,7 @@ permissions    rights are taken away, one after the other, from the role of the 
                user of the broker, and granted again
 disk-full      the disk of the coordinator's database is full for a while (needs root, for a file system of its own)
 snapshot       a transaction with an old snapshot stays open, so that no dead row can be cleared away
+upgrade        every process is replaced, one after the other, and migrations run
 truncations    connections end at each place within a frame, on both sides, in both protocols
 """
 
@@ -32,6 +33,7 @@ from tests.chaos.frames import PLACES, Place, Side
 from tests.chaos.load import Load, judge
 from tests.chaos.scenarios.permissions import take_rights_away
 from tests.chaos.scenarios.scene import Scene, until
+from tests.chaos.scenarios.upgrades import roll_out
 from tests.chaos.servers import Servers
 from tests.chaos.shop.__main__ import CLIENT, COORDINATOR, TILL
 from tests.chaos.shop.services import SERVICES
@@ -142,6 +144,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Scene], Awaitable[None]]]] = {
     "permissions": take_rights_away,
     "snapshot": hold_snapshot,
     "truncations": truncate,
+    "upgrade": roll_out,
 }
 
 

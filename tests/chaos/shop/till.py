@@ -34,7 +34,13 @@ THINKING_SECONDS: Final = 0.2
 """At most so long a transaction stays open with its order in it."""
 PAUSE_SECONDS: Final = 0.5
 
-FAILURES: Final = (SagaflowError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+FAILURES: Final = (
+    SagaflowError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what a statement is told after the server has said that it ends the connection
+    OSError,
+)
 
 
 class ChangedTheirMind(Exception):

@@ -103,9 +103,23 @@ RARE: Final = frozenset(
         f"{Succeeded.__name__} of {Operation.COMPENSATION} that is {OpStatus.DEFERRED}",
     }
 )
-"""What a suite of a few hundred histories may miss; one of thousands may not."""
+"""What a suite of hundreds of histories may miss; one of thousands may not."""
+
+
+SUITE: Final = 500
+"""From so many histories on, a suite has to meet all but the rare."""
+
+LARGE_SUITE: Final = 3000
+"""... and from so many on, the rare too."""
 
 
 def missed(met: Met) -> Sequence[str]:
     """What was never met."""
     return sorted(REQUIRED - met.keys())
+
+
+def missed_by(histories: int, met: Met) -> Sequence[str]:
+    """What so many histories should have met, and have not."""
+    if histories < SUITE:
+        return []
+    return [what for what in missed(met) if histories >= LARGE_SUITE or what not in RARE]

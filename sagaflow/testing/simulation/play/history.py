@@ -8,28 +8,23 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Any, Final
 from uuid import UUID
 
-from sagaflow.core.plan import Operation
-from sagaflow.core.state import OPEN, OpStatus, SagaStatus, by_name
-from sagaflow.errors import NotPossible, SagaflowError, SagaNotFound, Unavailable
+from sagaflow.core.state import SagaStatus
+from sagaflow.errors import SagaNotFound, Unavailable
 from sagaflow.runners.client import SagaClient
 from sagaflow.runners.coordinator import Coordinator
-from sagaflow.runners.operator import Operator
 from sagaflow.runners.worker import serve
 from sagaflow.testing.simulation.broker import SimulatedTransport
 from sagaflow.testing.simulation.chronicle import Chronicle
 from sagaflow.testing.simulation.faults import (
     TIME,
-    TIMED,
     DrawnFaults,
     Fault,
     Faults,
     GivenFaults,
     Kind,
-    draw_seconds,
 )
 from sagaflow.testing.simulation.handling import Mishaps
 from sagaflow.testing.simulation.loop import OutOfTime, Stalled
@@ -37,28 +32,23 @@ from sagaflow.testing.simulation.play import coverage
 from sagaflow.testing.simulation.play.cast import (
     PARTICIPANTS,
     PATIENT,
-    SHAPES,
     STAGE,
     Stage,
     participant_of,
     saga_of,
 )
 from sagaflow.testing.simulation.play.checks import Checks, DatabaseChecks, Ledger, Violation
+from sagaflow.testing.simulation.play.persons import Persons
+from sagaflow.testing.simulation.play.setting import STORM_SECONDS, Order, Setting
 from sagaflow.testing.simulation.world import World
 
 COORDINATOR: Final = "shop"
-
-STORM_SECONDS: Final = 12.0
-"""For how long faults happen."""
 
 CALM_SECONDS_MAX: Final = 600.0
 """How long after the storm everything must have ended. Delays of 10 s are made by retries and by leases."""
 
 STEPS_MAX: Final = 300_000
 """No history takes more steps, unless something goes round in circles."""
-
-LOSSES: Final = frozenset({Kind.LOST, Kind.BROKER_WIPED})
-"""What only the timeout of a step makes up for."""
 
 LOOK_SECONDS: Final = 0.5
 
@@ -67,134 +57,6 @@ SAGAS: Final = 10
 
 STUCK_LOOK_SECONDS: Final = 3.0
 """How long whoever is told that a saga is stuck waits before asking again."""
-
-
-class Verb(Enum):
-    """What a person can do to a saga, other than cancel it."""
-
-    RETRY = auto()
-    SKIP = auto()
-    SAY_DONE = auto()
-    SAY_NOT_DONE = auto()
-    ABANDON = auto()
-
-
-VERBS: Final = tuple(Verb)
-VERBS_OF_OPEN: Final = (Verb.RETRY, Verb.RETRY, Verb.SAY_DONE, Verb.SAY_NOT_DONE)
-"""Those that fit a step that is under way; all others need one that is stuck."""
-
-PERSONS: Final = {Kind.CANCEL: 2, Kind.PERSON: 5}
-"""How often they come, at least, where they come at all: most come too late, or where there is nothing to do."""
-
-BY_ALL_MEANS: Final = 0.6
-"""How often whoever helps in the end does any of these. Otherwise it is a retry: of a saga that a person has settled by
-other means it cannot be said what it should have left behind."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A saga that is to be started, and how."""
-
-    key: str
-    shape: int
-    by: str
-    """"client": over the broker; "coordinator": in its process; "within": in a transaction of the caller's own."""
-    at_seconds: float
-
-
-@dataclass(frozen=True)
-class Setting:
-    """All that a seed decides before the first step."""
-
-    seed: int
-    orders: Sequence[Order]
-    coordinators: int
-    workers: int
-    shuffled: bool
-    delay_seconds: float
-    kinds: Sequence[Kind]
-    interval: float
-    timed: Sequence[Fault]
-    without_code: bool
-    """Whether the last coordinator has not got the code at first."""
-    without_handlers: bool
-    """Whether the last worker of a participant does not serve its external steps at first."""
-    poll_seconds: float
-    lease_seconds: float
-
-    @classmethod
-    def of(cls, seed: int, sagas: int) -> Setting:
-        """The setting of a seed."""
-        chance = random.Random(f"{seed} setting")  # noqa: S311  # it is meant to be repeated
-        shapes = [chance.randrange(len(SHAPES)) for _ in range(2)]
-        orders = [
-            Order(
-                key=f"order-{number}",
-                shape=chance.choice(shapes),
-                by=chance.choice(("client", "coordinator", "coordinator", "within")),
-                at_seconds=round(chance.random() ** 2 * STORM_SECONDS / 2, 2),
-            )
-            for number in range(sagas)
-        ]
-        coordinators, workers = chance.choice((1, 1, 2, 3)), chance.choice((1, 1, 2))
-        kinds = [kind for kind in _some_kinds(chance) if PATIENT not in shapes or kind not in LOSSES]
-        setting = cls(
-            seed=seed,
-            orders=orders,
-            coordinators=coordinators,
-            workers=workers,
-            shuffled=chance.random() < 0.9,
-            delay_seconds=chance.choice((0.0, 0.0, 0.0, 0.02, 0.3)),
-            kinds=kinds,
-            interval=chance.choice((15.0, 40.0, 120.0, 400.0)),
-            timed=(),
-            without_code=coordinators > 1 and chance.random() < 0.15,
-            without_handlers=chance.random() < 0.3,
-            poll_seconds=chance.choice((0.5, 2.0)),
-            lease_seconds=chance.choice((3.0, 10.0)),
-        )
-        return cls(**(setting.__dict__ | {"timed": _timed(chance, setting)}))
-
-    @property
-    def processes(self) -> Sequence[str]:
-        """The names of all processes."""
-        return [
-            *(f"coordinator-{number}" for number in range(1, self.coordinators + 1)),
-            *(f"worker-{name}-{number}" for name in PARTICIPANTS for number in range(1, self.workers + 1)),
-            "client",
-        ]
-
-
-def _some_kinds(chance: random.Random) -> Sequence[Kind]:
-    """Each run has some kinds of faults only, so that no kind hides another for ever."""
-    share = chance.choice((0.15, 0.4, 0.8))
-    return [kind for kind in Kind if chance.random() < share]
-
-
-def _timed(chance: random.Random, setting: Setting) -> Sequence[Fault]:
-    kinds = [kind for kind in TIMED if kind in setting.kinds]
-    faults = []
-    drawn = [chance.choice(kinds) for _ in range(chance.choice((0, 1, 2, 5)) if kinds else 0)]
-    drawn += [kind for kind, times in PERSONS.items() if kind in kinds for _ in range(times)]
-    for kind in drawn:
-        who = chance.choice(_targets(kind, setting))
-        seconds = draw_seconds(chance, kind)
-        faults.append(Fault(kind, TIME, who, round(chance.random() * STORM_SECONDS, 2), seconds))
-    return sorted(faults, key=lambda fault: fault.nth)
-
-
-def _targets(kind: Kind, setting: Setting) -> Sequence[str]:
-    match kind:
-        case Kind.STORE_DOWN | Kind.CLOCK_JUMP:
-            return ["store"]
-        case Kind.BROKER_DOWN | Kind.BROKER_WIPED:
-            return ["broker"]
-        case Kind.DATABASE_DOWN:
-            return PARTICIPANTS
-        case Kind.CANCEL | Kind.PERSON:
-            return [order.key for order in setting.orders]
-        case _:
-            return setting.processes
 
 
 @dataclass
@@ -244,6 +106,13 @@ class History:
         self.sagas = [saga_of(shape) for shape in shapes]
         self.checks.plans = {saga.plan.hash: saga.plan for saga in self.sagas}
         self._calm = False
+        self.persons = Persons(
+            self.world.store,
+            seed=setting.seed,
+            plans=self.checks.plans,
+            clock=self.world.loop.time,
+            is_calm=lambda: self._calm,
+        )
 
     def play(self) -> str | None:
         """Returns what is wrong, if something is."""
@@ -274,7 +143,7 @@ class History:
         self.world.calm()
         until = self.world.loop.time() + CALM_SECONDS_MAX
         while not (self._all_ended() and self._is_quiet()) and self.world.loop.time() < until:
-            await self._help_the_stuck()
+            await self.persons.help_the_stuck()
             await asyncio.sleep(LOOK_SECONDS)
         self._check_the_end()
 
@@ -443,75 +312,10 @@ class History:
             self.faults.meet(fault)
 
             async def main(stop: asyncio.Event) -> bool:
-                await self._interfere(fault)
+                await self.persons.interfere(self.ids[fault.who], fault)
                 return True
 
             self.world.supervise(f"person-{len(self.faults.met)}", main)
-
-    async def _interfere(self, fault: Fault) -> None:
-        operator = Operator(self.world.store, "eve")
-        saga_id = self.ids[fault.who]
-        chance = random.Random(f"{self.setting.seed} {fault}")  # noqa: S311
-        try:
-            if fault.kind is Kind.CANCEL:
-                await operator.cancel(saga_id, reason="the seed wants it undone")
-            else:
-                await self._wait_for_an_occasion(saga_id)
-                await self._repair(operator, saga_id, chance)
-        except (SagaflowError, ValueError):
-            return  # the saga is where this makes no sense, or the store is down
-
-    async def _wait_for_an_occasion(self, saga_id: UUID) -> None:
-        """Until something of the saga waits or is stuck, unless it ends, or the storm does."""
-        while not self._calm:
-            state = self.world.store.tables.sagas[saga_id].state
-            statuses = {op.status for both in state.steps for op in (both.action, both.compensation)}
-            if state.ended or statuses & {OpStatus.WAITING, OpStatus.DEFERRED, OpStatus.STUCK}:
-                return
-            await asyncio.sleep(0.2)
-
-    async def _repair(self, operator: Operator, saga_id: UUID, chance: random.Random) -> None:
-        """Something is done about a step with something open, if there is any: the others are of no interest."""
-        record = self.world.store.tables.sagas[saga_id]
-        steps = by_name(self.checks.plans[record.plan_hash], record.state)
-        statuses = {name: {both.op(operation).status for operation in Operation} for name, both in steps.items()}
-        for which, verbs in ((frozenset({OpStatus.STUCK}), VERBS), (OPEN, VERBS_OF_OPEN), (frozenset(OpStatus), VERBS)):
-            some = [name for name, found in statuses.items() if found & which]
-            if some:
-                await _do(chance.choice(verbs), operator, saga_id, chance.choice(some))
-                return
-
-    async def _help_the_stuck(self) -> None:
-        """What a person does in the end about what was stuck: mostly, try it again."""
-        operator = Operator(self.world.store, "adam")
-        chance = random.Random(f"{self.setting.seed} {self.world.loop.time()}")  # noqa: S311
-        for saga_id, record in list(self.world.store.tables.sagas.items()):
-            if record.status is not SagaStatus.STUCK:
-                continue
-            plan = self.world.store.tables.plans[record.plan_hash]
-            for step, both in by_name(plan, record.state).items():
-                for operation in Operation:
-                    if both.op(operation).status is OpStatus.STUCK:
-                        try:
-                            verb = chance.choice(VERBS) if chance.random() < BY_ALL_MEANS else Verb.RETRY
-                            await _do(verb, operator, saga_id, step)
-                        except NotPossible:
-                            continue
-
-
-async def _do(verb: Verb, operator: Operator, saga_id: UUID, step: str) -> None:
-    reason = "the seed sends a person"
-    match verb:
-        case Verb.RETRY:
-            await operator.retry(saga_id, reason=reason, step=step)
-        case Verb.SKIP:
-            await operator.skip(saga_id, reason=reason, step=step)
-        case Verb.SAY_DONE:
-            await operator.give_reply(saga_id, reason=reason, succeeded=True, result="by hand", step=step)
-        case Verb.SAY_NOT_DONE:
-            await operator.give_reply(saga_id, reason=reason, succeeded=False, step=step)
-        case Verb.ABANDON:
-            await operator.abandon(saga_id, reason=reason)
 
 
 async def _first_of(stop: asyncio.Event, other: Awaitable[object]) -> None:
