@@ -250,6 +250,8 @@ class StoreTransaction(LoneTransaction, Protocol):
 class QueueKind(StrEnum):
     """What a queue is for. Each kind is apart, so that one cannot starve another."""
 
+    __hash__ = str.__hash__  # that of enums is a call of Python, and addresses are asked for with each message
+
     COMMANDS = "commands"
     COMPENSATIONS = "compensations"
     INQUIRIES = "inquiries"
