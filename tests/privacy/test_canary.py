@@ -161,6 +161,7 @@ async def test_no_secret_is_written_anywhere_but_where_it_is_said(
             ),
             PostgresStore.connect(database) as store,
         ):
+            monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT")  # the commands of a person, in here, tell nobody
             ids = await play(store, broker, broker_namespace, written)
             await look(person, ids, broker_namespace)
             await mend(person, ids, tmp_path, written, store)
