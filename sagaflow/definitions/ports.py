@@ -134,6 +134,10 @@ class SagaStore(Protocol):
         """The journal of a saga, from its beginning."""
         ...
 
+    async def journals(self, saga_ids: Sequence[UUID]) -> Sequence[JournalEntry]:
+        """The journals of these sagas, in the order of their ids, each from its beginning."""
+        ...
+
     async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
         """All payloads of these sagas; nothing is locked."""
         ...
@@ -242,6 +246,8 @@ class StoreTransaction(LoneTransaction, Protocol):
 
 class QueueKind(StrEnum):
     """What a queue is for. Each kind is apart, so that one cannot starve another."""
+
+    __hash__ = str.__hash__  # that of enums is a call of Python, and addresses are asked for with each message
 
     COMMANDS = "commands"
     COMPENSATIONS = "compensations"

@@ -152,6 +152,7 @@ class Coordinator:
         self._transport = transport
         self._code = SagaCode(sagas)
         self._outbox = Outbox(transport)
+        self._told = observer
         self._observer = Guarded(observer)
         self._tales = Tales(store, self._observer)
         self._watches = Watches(store, str(self._process))
@@ -365,7 +366,7 @@ class Coordinator:
 
     def operator(self, actor: str) -> Operator:
         """What a person can do about sagas, in the name of `actor`."""
-        return Operator(self._store, actor, tell=self._repaired)
+        return Operator(self._store, actor, tell=self._repaired, observer=self._told)
 
     # How it is done.
 

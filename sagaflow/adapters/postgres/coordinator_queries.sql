@@ -199,6 +199,13 @@ FROM sagaflow.journal
 WHERE saga_id = $1
 ORDER BY seq;
 
+-- name: journals
+SELECT saga_id, seq, at, status, event::text AS event, commands::text AS commands, ignored, error::text AS error,
+    origin, actor, reason, traceparent
+FROM sagaflow.journal
+WHERE saga_id = ANY($1::uuid[])
+ORDER BY saga_id, seq;
+
 -- name: payloads
 SELECT saga_id, step, kind, round, body
 FROM sagaflow.payload

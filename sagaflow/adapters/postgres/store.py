@@ -244,6 +244,10 @@ class PostgresStore:
         """The journal of a saga, from its beginning."""
         return [rows.journal_entry_of(row) for row in await self._fetch("journal", saga_id)]
 
+    async def journals(self, saga_ids: Sequence[UUID]) -> Sequence[JournalEntry]:
+        """The journals of these sagas, in the order of their ids, each from its beginning."""
+        return [rows.journal_entry_of(row) for row in await self._fetch("journals", saga_ids)]
+
     async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
         """All payloads of these sagas; nothing is locked."""
         return [rows.payload_of(row) for row in await self._fetch("payloads", saga_ids)]
