@@ -32,6 +32,7 @@ from sagaflow.definitions.records import (
     PutAside,
     SagaFilter,
     SagaRecord,
+    StoreSample,
     Watcher,
 )
 
@@ -95,6 +96,12 @@ class SagaStore(Protocol):
     async def open_sagas(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:
         """How many sagas of this coordinator name are open, by saga and status. Nothing, unless this process is the
         first, by its id, of those of the name that are alive: so one of them counts for all."""
+        ...
+
+    async def sample(self, after: UUID, later: UUID, limit: int) -> StoreSample:
+        """What goes on at this moment: what is open, the latest `limit` of it; how many sagas of each name have an id
+        after these two, of which `after` is the smaller; what is due; and what is put aside, at most `limit`. All but
+        the last is of one moment. However many sagas have ended, only the others and those after `after` are read."""
         ...
 
     async def put_aside(self, messages: Sequence[PutAside]) -> None:

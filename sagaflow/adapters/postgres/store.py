@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -38,6 +39,7 @@ from sagaflow.definitions.records import (
     PutAside,
     SagaFilter,
     SagaRecord,
+    StoreSample,
     Watcher,
     decode_announcement,
     decode_plan,
@@ -184,6 +186,22 @@ class PostgresStore:
         """How many sagas are open, by saga and status; nothing, unless this process is the first of those alive."""
         rows = await self._fetch("open_sagas", coordinator, process)
         return [OpenSagas(row["saga"], SagaStatus(row["status"]), row["count"], row["oldest_seconds"]) for row in rows]
+
+    async def sample(self, after: UUID, later: UUID, limit: int) -> StoreSample:
+        """What goes on at this moment, of all coordinators."""
+        (row,) = await self._fetch("sample", after, later, limit)
+        return StoreSample(
+            at=row["at"],
+            open=[
+                OpenSagas(saga, SagaStatus(status), count, seconds)
+                for saga, status, count, seconds in json.loads(row["open"] or "[]")
+            ],
+            all_counted=row["counted"] < limit,
+            late=row["late"],
+            late_seconds=row["late_seconds"],
+            put_aside=row["put_aside"],
+            began={saga: (first, second) for saga, (first, second) in json.loads(row["began"] or "{}").items()},
+        )
 
     async def put_aside(self, messages: Sequence[PutAside]) -> None:
         """Keep messages that could not be dealt with."""

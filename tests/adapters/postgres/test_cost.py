@@ -241,6 +241,21 @@ async def test_a_page_of_open_sagas_is_read_from_where_the_last_one_ended(store:
     assert len(await store.list(SagaFilter(statuses=OPEN_STATUSES, before=before), 100)) == 5
 
 
+async def test_a_sample_reads_what_is_open_and_what_has_just_begun(store: PostgresStore) -> None:
+    """However many have ended: so `sagaflow top` slows no store."""
+    begun = [happens(new_saga(), STARTED) for _ in range(300)]
+    await insert(store, *begun)
+    await save(store, *(happens(change.record, DONE) for change in begun[:290]))
+    ids_ = [begun[place].record.saga_id for place in (294, 296)]
+    sql = _SQL["sample"].replace("$1", f"'{ids_[0]}'").replace("$2", f"'{ids_[1]}'").replace("$3", "100")
+    async with store._database.lend() as connection:
+        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN (ANALYZE, TIMING off) {sql}"))
+    assert not re.search(r"Seq Scan|Bitmap", plan), plan
+    assert re.search(r"Index Cond: \(id > ", plan), plan
+    read = [int(rows) for rows in re.findall(r"\(actual rows=(\d+) loops=1\)", plan)]
+    assert max(read) <= 10, plan
+
+
 async def use_all(store: PostgresStore) -> None:
     """Everything that a store can do."""
     await store.check()
