@@ -180,7 +180,8 @@ class LoneTransaction(Protocol):
 
     @property
     def now(self) -> datetime:
-        """The time of the store when the saga was loaded; before that, a guess, some milliseconds off at most."""
+        """The time of the store when sagas were loaded (timezone aware, UTC); before that, when the transaction began,
+        and that may be a guess which is some milliseconds off."""
         ...
 
     async def insert(self, changes: Sequence[Change], process: UUID) -> Sequence[SagaRecord]:
@@ -207,11 +208,6 @@ class LoneTransaction(Protocol):
 
 class StoreTransaction(LoneTransaction, Protocol):
     """What can be done in one transaction. Each method is one or two statements, however many sagas."""
-
-    @property
-    def now(self) -> datetime:
-        """The time of the store when the transaction began (timezone aware, UTC)."""
-        ...
 
     async def insert(self, changes: Sequence[Change], process: UUID) -> Sequence[SagaRecord]:
         """Write new sagas, all with their first journal rows and payloads, and put them on the agenda.

@@ -105,9 +105,9 @@ FROM sagaflow.saga CROSS JOIN (
 WHERE id = $1;
 
 -- name: load
--- The same, locked in the order of their ids.
+-- Sagas locked in the order of their ids, and the time.
 SELECT id, saga, key, coordinator, plan_hash, secret, traceparent, input_digest, version, state::text AS state,
-    timers::text AS timers, wake_at, owner, started_at, updated_at
+    timers::text AS timers, wake_at, owner, started_at, updated_at, clock_timestamp() AS now
 FROM sagaflow.saga
 WHERE id = ANY($1::uuid[])
 ORDER BY id
