@@ -170,11 +170,6 @@ class SagaStore(Protocol):
         Returns how many."""
         ...
 
-    async def erase(self, saga_ids: Sequence[UUID]) -> Sequence[UUID]:
-        """Delete the payloads of those of these sagas that have ended, and keep the rest. Returns which those
-        are, in the order of their ids."""
-        ...
-
 
 class Overtaken(Exception):
     """A saga was written by another since it was loaded. Nothing of this one's was written."""
@@ -185,7 +180,8 @@ class LoneTransaction(Protocol):
 
     @property
     def now(self) -> datetime:
-        """The time of the store when the saga was loaded; before that, a guess, some milliseconds off at most."""
+        """The time of the store when sagas were loaded (timezone aware, UTC); before that, when the transaction began,
+        and that may be a guess which is some milliseconds off."""
         ...
 
     async def insert(self, changes: Sequence[Change], process: UUID) -> Sequence[SagaRecord]:
@@ -213,11 +209,6 @@ class LoneTransaction(Protocol):
 class StoreTransaction(LoneTransaction, Protocol):
     """What can be done in one transaction. Each method is one or two statements, however many sagas."""
 
-    @property
-    def now(self) -> datetime:
-        """The time of the store when the transaction began (timezone aware, UTC)."""
-        ...
-
     async def insert(self, changes: Sequence[Change], process: UUID) -> Sequence[SagaRecord]:
         """Write new sagas, all with their first journal rows and payloads, and put them on the agenda.
 
@@ -235,12 +226,16 @@ class StoreTransaction(LoneTransaction, Protocol):
 
     async def save(self, changes: Sequence[Change], process: UUID) -> Sequence[Watcher]:
         """Write changes of loaded sagas. Returns, and forgets, who watches those that have ended or are
-        stuck now.
+        stuck now. When a saga ended, and was updated last, is not moved by what is written of it afterwards.
 
         Raises:
             RuntimeError: a stored version is not the expected one.
         """
         ...
+
+    async def erase(self, saga_ids: Sequence[UUID]) -> None:
+        """Delete the payloads of those of these sagas, which were loaded, that have ended; and the messages that were
+        put aside and name one of them, for they may hold the same."""
 
     async def resent(self, saga_ids: Sequence[UUID], wake_at: Sequence[datetime | None], process: UUID) -> None:
         """This process has what these sagas have in flight now; look at them again at `wake_at`

@@ -59,13 +59,13 @@ async def test_a_batch_is_a_few_statements_however_many_sagas(counted: tuple[Pos
     begun = [happens(new_saga(), STARTED, payloads=[], wake_at=moment(-1)) for _ in range(50)]
     saga_ids = [change.record.saga_id for change in begun]
     expected = {
-        "insert": ["begin", "clock", "insert", "commit"],
-        "insert again": ["begin", "clock", "insert", "find_by_key", "commit"],
-        "go on": ["begin", "clock", "load", "payloads", "save", "commit"],
+        "insert": ["begin", "insert", "commit"],
+        "insert again": ["begin", "insert", "find_by_key", "commit"],
+        "go on": ["begin", "load", "payloads", "save", "commit"],
         "insert alone": ["insert"],
         "go on alone": ["look", "save"],
-        "send again": ["begin", "clock", "load", "resent", "commit"],
-        "watch": ["begin", "clock", "load", "watch", "commit"],
+        "send again": ["begin", "load", "resent", "commit"],
+        "watch": ["begin", "load", "watch", "commit"],
         "claim": ["claim_due"],
         "keep lease": ["keep_lease"],
         "take over": ["lapsed"],
@@ -110,6 +110,21 @@ async def test_a_batch_is_a_few_statements_however_many_sagas(counted: tuple[Pos
     await store.find(saga_ids)
     note("find")
     assert made == expected
+
+
+async def test_the_clock_is_asked_again_when_it_was_not_asked_for_long(
+    counted: tuple[PostgresStore, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, statements = counted
+    await use_all(store)
+    asked = []
+    for seconds in (60.0, -1.0):
+        monkeypatch.setattr("sagaflow.adapters.postgres.store.GUESSED_SECONDS_MAX", seconds)
+        statements.clear()
+        async with store.alone():
+            pass
+        asked.append([name_of(statement) for statement in statements])
+    assert asked == [[], ["clock"]]
 
 
 async def test_the_texts_of_statements_are_few_and_nothing_is_written_into_them(
