@@ -11,6 +11,7 @@
     sagas.py         sagaflow list | stuck
     show.py          sagaflow show SAGA, with drawing.py and timeline.py
     watch.py         sagaflow watch
+    top.py           sagaflow top
     start.py         sagaflow start SAGA
     steering.py      sagaflow retry | reply | skip | cancel | abandon, with many.py
     dead.py          sagaflow dead list | show | replay | drop

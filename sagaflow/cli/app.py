@@ -32,6 +32,7 @@ from sagaflow.cli.schemas import schemas
 from sagaflow.cli.show import show
 from sagaflow.cli.start import start
 from sagaflow.cli.steering import abandon, cancel, reply, retry, skip
+from sagaflow.cli.top import top
 from sagaflow.cli.watch import watch
 from sagaflow.cli.why import why
 from sagaflow.errors import SagaflowError, Unavailable
@@ -90,6 +91,7 @@ app.command(list_sagas, name="list", group=LOOK, sort_key=1)
 app.command(stuck, group=LOOK, sort_key=1)
 app.command(show, group=LOOK, sort_key=2)
 app.command(watch, group=LOOK, sort_key=2)
+app.command(top, group=LOOK, sort_key=2)
 app.command(dead)
 dead.default(dead_list)
 dead.command(dead_list, name="list", sort_key=1)

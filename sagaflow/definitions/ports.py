@@ -32,6 +32,7 @@ from sagaflow.definitions.records import (
     PutAside,
     SagaFilter,
     SagaRecord,
+    StoreSample,
     Watcher,
 )
 
@@ -95,6 +96,12 @@ class SagaStore(Protocol):
     async def open_sagas(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:
         """How many sagas of this coordinator name are open, by saga and status. Nothing, unless this process is the
         first, by its id, of those of the name that are alive: so one of them counts for all."""
+        ...
+
+    async def sample(self, after: UUID, later: UUID, limit: int) -> StoreSample:
+        """What goes on at this moment: what is open, the latest `limit` of it; how many sagas of each name have an id
+        after these two, of which `after` is the smaller; what is due; and what is put aside, at most `limit`. All but
+        the last is of one moment. However many sagas have ended, only the others and those after `after` are read."""
         ...
 
     async def put_aside(self, messages: Sequence[PutAside]) -> None:
@@ -178,7 +185,8 @@ class LoneTransaction(Protocol):
 
     @property
     def now(self) -> datetime:
-        """The time of the store when the saga was loaded; before that, a guess, some milliseconds off at most."""
+        """The time of the store when sagas were loaded (timezone aware, UTC); before that, when the transaction began,
+        and that may be a guess which is some milliseconds off."""
         ...
 
     async def insert(self, changes: Sequence[Change], process: UUID) -> Sequence[SagaRecord]:
@@ -205,11 +213,6 @@ class LoneTransaction(Protocol):
 
 class StoreTransaction(LoneTransaction, Protocol):
     """What can be done in one transaction. Each method is one or two statements, however many sagas."""
-
-    @property
-    def now(self) -> datetime:
-        """The time of the store when the transaction began (timezone aware, UTC)."""
-        ...
 
     async def insert(self, changes: Sequence[Change], process: UUID) -> Sequence[SagaRecord]:
         """Write new sagas, all with their first journal rows and payloads, and put them on the agenda.
@@ -250,6 +253,8 @@ class StoreTransaction(LoneTransaction, Protocol):
 
 class QueueKind(StrEnum):
     """What a queue is for. Each kind is apart, so that one cannot starve another."""
+
+    __hash__ = str.__hash__  # that of enums is a call of Python, and addresses are asked for with each message
 
     COMMANDS = "commands"
     COMPENSATIONS = "compensations"

@@ -772,6 +772,31 @@ class StoreContract:
         await store.keep_lease(COORDINATOR, PROCESS, 0.0)
         assert len(await store.open_sagas(COORDINATOR, OTHER_PROCESS)) == 2, "the first one has died"
 
+    async def test_what_goes_on_is_counted(self, store: SagaStore) -> None:
+        await add_plans(store)
+        records = [await started(store, wake_at=moment(-5)), *[await started(store, wake_at=moment(60)) for _ in "12"]]
+        done = await started(store)
+        await insert(store, happens(new_saga(coordinator=OTHER_COORDINATORS[0]), STARTED))
+        await save(store, happens(done, DONE), happens(records[1], STUCK))
+        await store.put_aside([PutAside("replies.shop", "it is no JSON", b"?")] * 3)
+        first, third = records[0].saga_id, records[2].saga_id
+        sample = await store.sample(first, third, 100)
+        assert [(one.saga, one.status, one.count) for one in sample.open] == [
+            (SHORT.saga, SagaStatus.RUNNING, 3),
+            (SHORT.saga, SagaStatus.STUCK, 1),
+        ]
+        assert all(0 <= one.oldest_seconds < DEADLINE_SECONDS for one in sample.open)
+        assert sample.began == {SHORT.saga: (4, 2)}
+        assert (sample.late, sample.put_aside, sample.all_counted) == (1, 3, True)
+        assert 0 < sample.late_seconds < DEADLINE_SECONDS
+        few = await store.sample(done.saga_id, done.saga_id, 2)
+        assert ([one.count for one in few.open], few.put_aside, few.all_counted) == ([2], 2, False)
+
+    async def test_of_an_empty_store_nothing_is_counted(self, store: SagaStore) -> None:
+        sample = await store.sample(NO_PROCESS, NO_PROCESS, 10)
+        assert (list(sample.open), sample.began, sample.late, sample.late_seconds) == ([], {}, 0, 0.0)
+        assert (sample.put_aside, sample.all_counted) == (0, True)
+
     async def test_a_process_is_taken_over_once(self, store: SagaStore) -> None:
         record = await started(store)
         await store.keep_lease(COORDINATOR, PROCESS, 0.0)

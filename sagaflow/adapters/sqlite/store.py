@@ -53,6 +53,7 @@ from sagaflow.definitions.records import (
     PutAside,
     SagaFilter,
     SagaRecord,
+    StoreSample,
     Watcher,
     decode_plan,
     encode,
@@ -204,6 +205,10 @@ class SqliteStore:
             ]
 
         return await self._read(count)
+
+    async def sample(self, after: UUID, later: UUID, limit: int) -> StoreSample:
+        """What goes on at this moment, of all coordinators."""
+        return await self._read(lambda db: _sample(db, self._clock(), after, later, limit))
 
     async def put_aside(self, messages: Sequence[PutAside]) -> None:
         """Keep messages that could not be dealt with."""
@@ -466,3 +471,23 @@ def _purge(
 def _deferrals(db: sqlite3.Connection, attempts: Sequence[Attempt]) -> Sequence[Deferral]:
     rows = [(attempt, db.execute(_SQL["deferrals"], attempt_parameters(attempt)).fetchone()) for attempt in attempts]
     return [deferral_of(attempt, row) for attempt, row in rows if row["since"] is not None]
+
+
+def _sample(db: sqlite3.Connection, now: datetime, after: UUID, later: UUID, limit: int) -> StoreSample:
+    rows = db.execute(_SQL["sample_open"], {"now": to_text(now), "most": limit}).fetchall()
+    begun = db.execute(_SQL["sample_began"], {"after": str(after), "later": str(later)}).fetchall()
+    due = min((row["due"] for row in rows if row["due"] is not None), default=None)
+    return StoreSample(
+        at=now,
+        open=[
+            OpenSagas(
+                row["saga"], SagaStatus(row["status"]), row["count"], (now - to_time(row["oldest"])).total_seconds()
+            )
+            for row in rows
+        ],
+        all_counted=sum(row["count"] for row in rows) < limit,
+        late=sum(row["late"] for row in rows),
+        late_seconds=0.0 if due is None else (now - to_time(due)).total_seconds(),
+        put_aside=db.execute(_SQL["sample_put_aside"], (limit,)).fetchone()["count"],
+        began={row["saga"]: (row["after"], row["later"]) for row in begun},
+    )

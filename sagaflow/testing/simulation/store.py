@@ -33,6 +33,7 @@ from sagaflow.definitions.records import (
     PutAside,
     SagaFilter,
     SagaRecord,
+    StoreSample,
     Watcher,
 )
 from sagaflow.errors import Unavailable
@@ -232,6 +233,31 @@ class SimulatedStore:
                 assert record.started_at is not None, "the store has set it"
                 ages[record.saga, record.status].append((now - record.started_at).total_seconds())
         return [OpenSagas(*which, len(ages[which]), max(ages[which])) for which in sorted(ages)]
+
+    async def sample(self, after: UUID, later: UUID, limit: int) -> StoreSample:
+        """What goes on at this moment, of all coordinators."""
+        return await self.line.call("store.read", lambda: self._sample(after, later, limit))
+
+    def _sample(self, after: UUID, later: UUID, limit: int) -> StoreSample:
+        now, tables = self.clock(), self.tables
+        latest = sorted(tables.agenda, reverse=True)[:limit]
+        ages: dict[tuple[str, SagaStatus], list[float]] = defaultdict(list)
+        for record in (tables.sagas[saga_id] for saga_id in latest):
+            assert record.started_at is not None, "the store has set it"
+            ages[record.saga, record.status].append((now - record.started_at).total_seconds())
+        times = [due_at for saga_id in latest if (due_at := tables.agenda[saga_id].due_at) is not None]
+        late = [(now - due_at).total_seconds() for due_at in times if due_at <= now]
+        begun = Counter(record.saga for saga_id, record in tables.sagas.items() if saga_id > after)
+        begun_later = Counter(record.saga for saga_id, record in tables.sagas.items() if saga_id > later)
+        return StoreSample(
+            at=now,
+            open=[OpenSagas(*which, len(ages[which]), max(ages[which])) for which in sorted(ages)],
+            all_counted=len(latest) < limit,
+            late=len(late),
+            late_seconds=max(late, default=0.0),
+            put_aside=min(limit, len(tables.put_aside)),
+            began={saga: (begun[saga], begun_later[saga]) for saga in begun},
+        )
 
     async def put_aside(self, messages: Sequence[PutAside]) -> None:
         """Keep messages that could not be dealt with."""
