@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import commands, coordinator, growth
+from benchmarks import commands, coordinator, growth, where
 from benchmarks.compare import Comparison, Record, as_json, compare, report
 from benchmarks.systems import SYSTEMS
 from benchmarks.workloads import WORKLOADS
@@ -35,6 +35,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     alone.add_argument("--rounds", type=int, default=3)
     alone.set_defaults(
         run=lambda asked: coordinator.run(sagas=asked.sagas, in_flight=asked.in_flight, rounds=asked.rounds)
+    )
+    parts_of_it = parts.add_parser("where", help="the CPU of a saga, by process")
+    parts_of_it.add_argument("--system", choices=SYSTEMS, default="sagaflow")
+    parts_of_it.add_argument("--workload", choices=WORKLOADS, default="noop")
+    parts_of_it.add_argument("--in-flight", type=int, default=200)
+    parts_of_it.add_argument("--seconds", type=float, default=4.0)
+    parts_of_it.add_argument("--rounds", type=int, default=1)
+    parts_of_it.set_defaults(
+        run=lambda asked: where.run(
+            system=asked.system,
+            workload=asked.workload,
+            in_flight=asked.in_flight,
+            seconds=asked.seconds,
+            rounds=asked.rounds,
+        )
     )
     plots = parts.add_parser("plots", help="draw docs/*.svg from the JSON files of results")
     plots.add_argument("--results", type=Path, default=Path("docs/benchmarks"), help="the folder of the JSON files")

@@ -8,9 +8,12 @@
     broker.py        sagaflow broker plan | apply | check
     doctor.py        sagaflow doctor, with examining.py
     why.py           sagaflow why SAGA, with telling.py
-    sagas.py         sagaflow list | stuck | show, with timeline.py
+    sagas.py         sagaflow list | stuck
+    show.py          sagaflow show SAGA, with drawing.py and timeline.py
     steering.py      sagaflow retry | reply | skip | cancel | abandon, with many.py
     dead.py          sagaflow dead list | show | replay | drop
+    participants.py  sagaflow participants
+    check.py         sagaflow check MODULE:NAME
     graph.py         sagaflow graph MODULE:NAME
     schemas.py       sagaflow schemas
     options.py       what several commands take; servers.py: what URLs mean; loading.py: what MODULE:NAME means

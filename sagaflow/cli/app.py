@@ -25,8 +25,9 @@ from sagaflow.cli.doctor import doctor
 from sagaflow.cli.graph import graph
 from sagaflow.cli.participants import participants
 from sagaflow.cli.purge import erase, purge
-from sagaflow.cli.sagas import list_sagas, show, stuck
+from sagaflow.cli.sagas import list_sagas, stuck
 from sagaflow.cli.schemas import schemas
+from sagaflow.cli.show import show
 from sagaflow.cli.steering import abandon, cancel, reply, retry, skip
 from sagaflow.cli.why import why
 from sagaflow.errors import SagaflowError, Unavailable

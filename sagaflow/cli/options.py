@@ -32,6 +32,7 @@ Broker = Annotated[
     Parameter(env_var=BROKER_VARIABLE, show_env_var=True, help="The broker: amqp://user:password@host:5672/."),
 ]
 Namespace = Annotated[str, Parameter(help="The first part of the names of all queues.")]
+SagaMeant = Annotated[str, Parameter(help="The id of a saga, or its key.")]
 Reason = Annotated[str, Parameter(help="Why; it is written to the journal of the saga.")]
 Actor = Annotated[str | None, Parameter(help="In whose name; the user of this machine if left out.")]
 Step = Annotated[

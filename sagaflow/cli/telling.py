@@ -54,7 +54,7 @@ def _sections(report: SagaReport, typed: Typed) -> Iterator[Section]:
         yield Section("What is still owed", table=_owed(report))
     yield Section("What to do", [report.advice], commands=[(move.when, typed(move.words)) for move in report.moves])
     if report.attempts:
-        yield Section("Every attempt", table=_attempts(report.attempts))
+        yield Section("Every attempt", table=attempt_rows(report.attempts))
     if report.by_hand:
         rows = [(moment(one.at), one.actor, one.what, one.reason) for one in report.by_hand]
         yield Section("What people did", table=[("at", "who", "what", "why"), *rows])
@@ -91,11 +91,13 @@ def _where(failure: Failure) -> str:
 
 
 def _alike(alike: Alike, saga: str) -> str:
+    among = f"of the latest {alike.looked_at} that were looked at, " if alike.looked_at else ""
+    where = f"({among}fingerprint {alike.fingerprint})"
     if not alike.total:
-        return f"No other {saga} saga fails in this way (fingerprint {alike.fingerprint})."
+        return f"No other {saga} saga fails in this way {where}."
     statuses = ", ".join(f"{count} {status}" for status, count in alike.by_status.items())
     others = f"{alike.total} other {saga} sagas fail" if alike.total > 1 else f"1 other {saga} saga fails"
-    return f"{others} in the same way: {statuses} (fingerprint {alike.fingerprint})."
+    return f"{others} in the same way: {statuses} {where}."
 
 
 def _owed(report: SagaReport) -> Sequence[Sequence[str]]:
@@ -111,7 +113,8 @@ def _owed(report: SagaReport) -> Sequence[Sequence[str]]:
     return [("what", "why not yet", "attempts", "looked at next"), *rows]
 
 
-def _attempts(attempts: Sequence[AttemptReport]) -> Sequence[Sequence[str]]:
+def attempt_rows(attempts: Sequence[AttemptReport]) -> Sequence[Sequence[str]]:
+    """A table of attempts; the first row has the titles."""
     rows = [
         (
             operation_words(one.step, one.operation),

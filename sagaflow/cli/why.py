@@ -9,7 +9,7 @@ from uuid import UUID
 from cyclopts import Parameter
 
 from sagaflow.cli.many import say_wrong_usage
-from sagaflow.cli.options import Database, Json, as_typed, console, print_json
+from sagaflow.cli.options import Database, Json, SagaMeant, as_typed, console, print_json
 from sagaflow.cli.servers import opened_store
 from sagaflow.cli.telling import as_markdown, as_plain, as_terminal
 from sagaflow.definitions.ports import SagaStore
@@ -22,7 +22,7 @@ NAMESAKES_MAX: Final = 5
 
 
 async def why(
-    saga: Annotated[str, Parameter(help="The id of a saga, or its key.")],
+    saga: SagaMeant,
     /,
     *,
     database: Database,

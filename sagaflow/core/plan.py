@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from sagaflow.errors import PlanError
 
@@ -171,7 +171,12 @@ NAME_LENGTH_MAX = 128
 
 def is_name(text: str) -> bool:
     """Whether `text` may name a saga, a step, a participant or a coordinator."""
-    return len(text) <= NAME_LENGTH_MAX and NAME.fullmatch(text) is not None
+    return len(text) <= NAME_LENGTH_MAX and _looks_like_a_name(text)
+
+
+@lru_cache(maxsize=4_096)  # asked of every message, about few names
+def _looks_like_a_name(text: str) -> bool:
+    return NAME.fullmatch(text) is not None
 
 
 def _check(plan: Plan) -> None:

@@ -68,14 +68,14 @@ class Handler:
         """Whether it is given the transaction at all. What is not cannot have written through it."""
         return self._takes_context
 
-    async def __call__(self, command: Any, result: Any, context: StepContext[Any]) -> Any:
+    def __call__(self, command: Any, result: Any, context: StepContext[Any]) -> Coroutine[Any, Any, Any]:
         """Call it; a result and a context that it does not take are left out."""
         arguments = [command]
         if self._takes_result:
             arguments.append(result)
         if self._takes_context:
             arguments.append(context)
-        return await self._function(*arguments)
+        return self._function(*arguments)
 
 
 class ParticipantStep(Generic[Tx, C, R, P]):

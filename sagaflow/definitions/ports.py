@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, Protocol, Self, TypeVar
@@ -383,16 +382,14 @@ class Transport(Protocol):
 # ------------------------------------------------------------------------------------ transactions
 
 
-@dataclass(frozen=True, slots=True)
-class BarrierKey:
+class BarrierKey(msgspec.Struct, frozen=True, gc=False):
     """Which step of which saga a participant's transaction is for."""
 
     saga_id: UUID
     step: str
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """An operation that is to be entered, and in which round it was asked for."""
 
     key: BarrierKey
@@ -405,25 +402,21 @@ def expect_distinct(entries: Sequence[Entry]) -> None:
         raise ValueError("the same step of the same saga is to be entered twice in one call")
 
 
-@dataclass(frozen=True, slots=True)
-class Entered:
+class Entered(msgspec.Struct, frozen=True, gc=False):
     """The operation is to be done in this transaction."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """The operation was settled before; this is the outcome that was recorded."""
 
     outcome: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Fenced:
+class Fenced(msgspec.Struct, frozen=True, gc=False):
     """The action's compensation was here before: the action must not be done, ever."""
 
 
-@dataclass(frozen=True, slots=True)
-class Undo:
+class Undo(msgspec.Struct, frozen=True, gc=False):
     """The compensation is to be done in this transaction, and the action is fenced off by it.
 
     `action` is the recorded outcome of the action; None if it never committed here.
@@ -432,8 +425,7 @@ class Undo:
     action: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True, gc=False):
     """An operation that was entered, and its outcome (JSON), which duplicates are told.
 
     A refusal holds for its round.

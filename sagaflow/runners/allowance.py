@@ -29,7 +29,8 @@ class Allowance:
     def __init__(self, budget_seconds: float, *, expires: bool) -> None:
         self._budget_seconds = budget_seconds
         self._expires = expires
-        self._arrived = _now()
+        self._now = asyncio.get_running_loop().time
+        self._arrived = self._now()
         self._until = self._arrived + budget_seconds
 
     @classmethod
@@ -40,7 +41,7 @@ class Allowance:
     @property
     def is_used_up(self) -> bool:
         """Whether the command is stale."""
-        return self._expires and self._until <= _now()
+        return self._expires and self._until <= self._now()
 
     def check(self) -> None:
         """Raises `Stale` if it is used up."""
@@ -49,17 +50,13 @@ class Allowance:
 
     def seconds_since_arrival(self) -> float:
         """How long ago the command has arrived."""
-        return _now() - self._arrived
+        return self._now() - self._arrived
 
     def handler_seconds(self) -> float:
         """How long a handler that is called now may take."""
-        left = max(0.0, self._until - _now()) if self._expires else self._budget_seconds
+        left = max(0.0, self._until - self._now()) if self._expires else self._budget_seconds
         return min(left, HANDLER_SECONDS_MAX)
 
     def whole_seconds(self) -> float:
         """How long the transaction may take that begins now."""
         return self.handler_seconds() + AFTER_SECONDS
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

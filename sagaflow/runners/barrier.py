@@ -25,8 +25,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -81,20 +80,19 @@ class _UnfitResult(Exception):
     """An external step has returned what cannot be recorded. Its effect may be there: it is to be undone."""
 
 
-@dataclass(frozen=True, slots=True)
 class Order:
     """A command that has arrived, the step that it is for, and how long it may take."""
 
-    step: AnyStep
-    command: Command
-    allowance: Allowance
-    returned: list[bytes | msgspec.Raw] = field(default_factory=list, compare=False)
-    """What the action has returned, as far as it is known here: an error may repeat a part of it."""
+    __slots__ = ("allowance", "command", "key", "returned", "step")
 
-    @property
-    def key(self) -> BarrierKey:
+    def __init__(self, step: AnyStep, command: Command, allowance: Allowance) -> None:
+        self.step = step
+        self.command = command
+        self.allowance = allowance
+        self.key = BarrierKey(command.saga_id, command.step)
         """Which step of which saga it is for."""
-        return BarrierKey(self.command.saga_id, self.command.step)
+        self.returned: list[bytes | msgspec.Raw] = []
+        """What the action has returned, as far as it is known here: an error may repeat a part of it."""
 
 
 class Barrier:
@@ -104,11 +102,13 @@ class Barrier:
         self._transactions = transactions
         self._participant = participant
         self._observer = observer
-        self._paces: defaultdict[tuple[str, Operation], Pace] = defaultdict(Pace)
+        self._action_paces: defaultdict[str, Pace] = defaultdict(Pace)
+        self._undo_paces: defaultdict[str, Pace] = defaultdict(Pace)
 
     def pace_of(self, order: Order) -> Pace:
         """How the handler of this order has done lately."""
-        return self._paces[order.command.handler, order.command.operation]
+        paces = self._action_paces if order.command.operation is Operation.ACTION else self._undo_paces
+        return paces[order.command.handler]
 
     async def carry_out(self, order: Order) -> Verdict:
         """Do the operation, or say what was recorded of it.
@@ -120,7 +120,7 @@ class Barrier:
         """
         try:
             async with self._transactions.begin() as transaction:
-                (verdict,) = await self._within(transaction, [order])
+                (verdict,) = await self._within(transaction, [order], each_in_time=True)
                 return verdict
         except _UnfitResult as error:
             return Verdict(ReplyOutcome.FAILED, error=told(order, error.__cause__ or error))
@@ -142,13 +142,16 @@ class Barrier:
         with self._observer.handling_group(self._participant, [order.command for order in group]):
             async with self._transactions.begin() as transaction:
                 async with asyncio.timeout(GROUP_SECONDS_MAX) as limit:
-                    verdicts = await self._within(transaction, group)
+                    # Each has more time left than the group, or will be found stale.
+                    verdicts = await self._within(transaction, group, each_in_time=False)
                 if limit.expired():  # a handler has taken it for something of its own
                     raise TimeoutError
                 return verdicts
 
-    async def _within(self, transaction: ParticipantTransaction[Any], orders: Sequence[Order]) -> Sequence[Verdict]:
-        """Enter all, do one after another, record all."""
+    async def _within(
+        self, transaction: ParticipantTransaction[Any], orders: Sequence[Order], *, each_in_time: bool
+    ) -> Sequence[Verdict]:
+        """Enter all, do one after another, record all. With `each_in_time`, a handler whose time is over is cut off."""
         entries = [Entry(order.key, order.command.round) for order in orders]
         enter = (
             transaction.enter_actions
@@ -164,7 +167,7 @@ class Barrier:
                     verdicts.append(FENCED)
                 case Entered() | Undo():
                     order.allowance.check()
-                    verdicts.append(await self._do(order, how, transaction))
+                    verdicts.append(await self._do(order, how, transaction, in_time=each_in_time))
                     done.append((order, verdicts[-1]))
         if len(done) < len(orders):
             self._observer.messages_repeated(self._participant, len(orders) - len(done))
@@ -177,7 +180,9 @@ class Barrier:
         crash_point("barrier.before_commit")
         return verdicts
 
-    async def _do(self, order: Order, how: Entered | Undo, transaction: ParticipantTransaction[Any]) -> Verdict:
+    async def _do(
+        self, order: Order, how: Entered | Undo, transaction: ParticipantTransaction[Any], *, in_time: bool
+    ) -> Verdict:
         action = None
         if isinstance(how, Undo):
             action = None if how.action is None else _VERDICT.decode(how.action)
@@ -188,9 +193,12 @@ class Barrier:
         if is_guarded:
             await transaction.guard()
         try:
-            tx = transaction.tx
             with self._observer.handling(self._participant, order.command):
-                verdict = await (_undo(order, action, tx) if isinstance(how, Undo) else _act(order, tx))
+                verdict = await (
+                    _undo(order, action, transaction, in_time)
+                    if isinstance(how, Undo)
+                    else _act(order, transaction, in_time)
+                )
         except (StepRejected, PayloadError) as error:
             if isinstance(how, Undo):
                 pace.failed()
@@ -255,11 +263,11 @@ def told(order: Order, error: BaseException) -> ErrorInfo:
     return ErrorInfo.of(error, secrets)
 
 
-async def _act(order: Order, tx: Any) -> Verdict:
+async def _act(order: Order, transaction: ParticipantTransaction[Any], in_time: bool) -> Verdict:
     step, command = order.step, order.command
     payload = step.command_type.decode(command.payload)
     try:
-        result = await _call(step.action, payload, None, order, tx)
+        result = await _call(step.action, payload, None, order, transaction, in_time)
     except PayloadError as error:
         if step.external:  # the effect may be there already: this is no refusal, its outcome is unknown
             raise RuntimeError(f"{step!r}: {error}") from error
@@ -306,21 +314,37 @@ def _nothing_to_undo(step: AnyStep, action: Verdict | None) -> bool:
     return step.undo is None or refused or never_committed
 
 
-async def _undo(order: Order, action: Verdict | None, tx: Any) -> Verdict:
+async def _undo(
+    order: Order, action: Verdict | None, transaction: ParticipantTransaction[Any], in_time: bool
+) -> Verdict:
     step = order.step
     assert step.undo is not None, "`_nothing_to_undo` comes first"
     result = None
     if action is not None:
         order.returned.append(action.result)
         result = step.result_type.decode(action.result)
-    await _call(step.undo, step.command_type.decode(order.command.payload), result, order, tx)
+    await _call(step.undo, step.command_type.decode(order.command.payload), result, order, transaction, in_time)
     return DONE
 
 
-async def _call(handler: Handler, payload: Any, result: Any, order: Order, tx: Any) -> Any:
+def _call(
+    handler: Handler,
+    payload: Any,
+    result: Any,
+    order: Order,
+    transaction: ParticipantTransaction[Any],
+    in_time: bool,
+) -> Coroutine[Any, Any, Any]:
     budget_seconds = order.allowance.handler_seconds()
-    async with asyncio.timeout(budget_seconds):
-        return await handler(payload, result, _context(order.command, tx, budget_seconds))
+    # Who has no use for the connection does not get it: so it is known whether anything was left behind on it.
+    tx = transaction.tx if handler.can_write else None
+    called = handler(payload, result, _context(order.command, tx, budget_seconds))
+    return _in_time(called, budget_seconds) if in_time else called
+
+
+async def _in_time(called: Coroutine[Any, Any, Any], seconds: float) -> Any:
+    async with asyncio.timeout(seconds):
+        return await called
 
 
 def _now() -> float:

@@ -43,7 +43,7 @@ class Groups:
         barrier: carries them out.
         running: bounds what runs at a time; a group counts as one, since its handlers run one after another.
         alone: begins to carry out a command by itself.
-        answer: is given what came of a command of a group once that is committed.
+        answer: is given what came of the commands of a group once that is committed.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Groups:
         running: asyncio.Semaphore,
         *,
         alone: Callable[[Order, Receipt], asyncio.Task[None]],
-        answer: Callable[[Order, Verdict, Receipt], None],
+        answer: Callable[[Sequence[Taken], Sequence[Verdict]], None],
     ) -> None:
         self._barrier = barrier
         self._running = running
@@ -130,8 +130,7 @@ class Groups:
         except Exception as error:  # noqa: BLE001  # handlers may raise anything; whose it is shows when each is alone
             self._part(group, error)
         else:
-            for (order, receipt), verdict in zip(group, verdicts, strict=True):
-                self._answer(order, verdict, receipt)
+            self._answer(group, verdicts)
 
     def _part(self, group: Sequence[Taken], error: BaseException) -> None:
         logs.GROUP_PARTED.write(error=error, count=len(group))

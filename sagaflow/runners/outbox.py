@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from sagaflow.definitions.crash_points import crash_point
@@ -16,6 +17,11 @@ from sagaflow.runners.batches import Batcher, until_available
 from sagaflow.runners.receipts import Receipt
 
 LETTERS_BATCH_MAX: Final = 1_000
+"""How many letters are published at once, and published again if one of them fails."""
+
+SEALED_BATCH_MAX: Final = 1_000
+"""How many sets of letters a lane takes up at once."""
+
 LETTERS_WAITING_MAX: Final = 10_000
 """How many letters may wait before the process takes no more work."""
 
@@ -35,9 +41,12 @@ class Outbox:
 
     def put(self, letters: Sequence[Letter], receipts: Sequence[Receipt] = ()) -> None:
         """Publish letters, then mark the receipts as done."""
-        parcel = _Parcel(len(letters), receipts)
+        lanes: dict[Address | str, list[Letter]] = {}
         for letter in letters:
-            self._lane(letter.to).put(_Sealed(letter, parcel.one_confirmed))
+            lanes.setdefault(ANSWERS if letter.to.kind is QueueKind.ANSWERS else letter.to, []).append(letter)
+        parcel = _Parcel(len(lanes), receipts)
+        for key, together in lanes.items():
+            self._lane(key).put(_Sealed(together, parcel.one_confirmed))
         self._waiting += len(letters)
         if self._waiting >= LETTERS_WAITING_MAX:
             self._room.clear()
@@ -61,47 +70,48 @@ class Outbox:
             _, lane = self._lanes.popitem()
             await lane.abort()
 
-    def _lane(self, address: Address) -> Batcher[_Sealed]:
-        key = ANSWERS if address.kind is QueueKind.ANSWERS else address
+    def _lane(self, key: Address | str) -> Batcher[_Sealed]:
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = Batcher(f"outbox {key}", self._publish, LETTERS_BATCH_MAX)
+            lane = self._lanes[key] = Batcher(f"outbox {key}", self._publish, SEALED_BATCH_MAX)
             lane.open()
         return lane
 
     async def _publish(self, sealed: Sequence[_Sealed]) -> None:
-        letters = [one.letter for one in sealed]
+        letters = [letter for one in sealed for letter in one.letters]
         crash_point("outbox.before_publish")
-        await until_available("publishing", lambda: self._transport.publish(letters))
+        for begin in range(0, len(letters), LETTERS_BATCH_MAX):
+            some = letters[begin : begin + LETTERS_BATCH_MAX]
+            await until_available("publishing", partial(self._transport.publish, some))
         crash_point("outbox.published")
         for one in sealed:
             one.confirmed()
-        self._waiting -= len(sealed)
+        self._waiting -= len(letters)
         if self._waiting < LETTERS_WAITING_MAX:
             self._room.set()
 
 
 class _Sealed:
-    """A letter, and whom to tell when the broker has it."""
+    """Letters for one lane that were put together, and whom to tell when the broker has them."""
 
-    __slots__ = ("confirmed", "letter")
+    __slots__ = ("confirmed", "letters")
 
-    def __init__(self, letter: Letter, confirmed: Callable[[], None]) -> None:
-        self.letter = letter
+    def __init__(self, letters: Sequence[Letter], confirmed: Callable[[], None]) -> None:
+        self.letters = letters
         self.confirmed = confirmed
 
 
 class _Parcel:
-    """Letters that were put together: with the last of them the receipts are given."""
+    """What was put at once, over all lanes: with the last of them the receipts are given."""
 
-    def __init__(self, letters: int, receipts: Sequence[Receipt]) -> None:
-        self._left = letters
+    def __init__(self, lanes: int, receipts: Sequence[Receipt]) -> None:
+        self._left = lanes
         self._receipts = receipts
-        if not letters:
+        if not lanes:
             self._give_receipts()
 
     def one_confirmed(self) -> None:
-        """The broker has one more."""
+        """The broker has all of one lane more."""
         self._left -= 1
         if not self._left:
             self._give_receipts()

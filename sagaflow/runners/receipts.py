@@ -51,13 +51,10 @@ class Receipt:
 
     def __init__(self, receipts: Receipts, delivery: Delivery, messages: int) -> None:
         self._receipts = receipts
+        self.again = delivery.again
+        """Whether the body may have been delivered before."""
         self._delivery = delivery
         self._left = messages
-
-    @property
-    def again(self) -> bool:
-        """Whether the body may have been delivered before."""
-        return self._delivery.again
 
     def done(self) -> None:
         """One message more is dealt with."""

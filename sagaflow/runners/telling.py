@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
@@ -26,6 +26,8 @@ TALES_WAITING_MAX: Final = 5_000
 """How many sagas may wait for their journals to be read; the traces of others are left out."""
 
 TALES_BATCH_MAX: Final = 50
+
+_NOTHING: Final[AbstractContextManager[object]] = nullcontext()
 
 
 class Guarded:
@@ -72,11 +74,15 @@ class Guarded:
 
     def handling(self, participant: str, command: Command) -> AbstractContextManager[object]:
         """See `Observer`."""
-        return self._watched(partial(self._observer.handling, participant, command))
+        if self._observer is NOBODY:
+            return _NOTHING
+        return self._guarded(partial(self._observer.handling, participant, command))
 
     def handling_group(self, participant: str, commands: Sequence[Command]) -> AbstractContextManager[object]:
         """See `Observer`."""
-        return self._watched(partial(self._observer.handling_group, participant, commands))
+        if self._observer is NOBODY:
+            return _NOTHING
+        return self._guarded(partial(self._observer.handling_group, participant, commands))
 
     def commands_answered(self, participant: str, answered: Sequence[Answered]) -> None:
         """See `Observer`."""
@@ -99,9 +105,6 @@ class Guarded:
             if len(self._failures) < FAILURES_KNOWN_MAX:
                 self._failures.add(where)
             return otherwise
-
-    def _watched(self, begin: Callable[[], AbstractContextManager[object]]) -> AbstractContextManager[object]:
-        return begin() if self._observer is NOBODY else self._guarded(begin)
 
     @contextmanager
     def _guarded(self, begin: Callable[[], AbstractContextManager[object]]) -> Iterator[None]:

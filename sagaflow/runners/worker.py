@@ -24,7 +24,7 @@ from sagaflow.runners.allowance import Allowance, Stale
 from sagaflow.runners.barrier import AnyStep, Barrier, Order, Verdict, told
 from sagaflow.runners.batches import until_available
 from sagaflow.runners.dead import DIED, DeadLetters
-from sagaflow.runners.groups import Groups
+from sagaflow.runners.groups import Groups, Taken
 from sagaflow.runners.health import Vitals
 from sagaflow.runners.intake import Intake
 from sagaflow.runners.outbox import Outbox
@@ -150,9 +150,7 @@ class Worker:
             self._barrier,
             running,
             alone=lambda order, receipt: self._begin(order.command, receipt, running, order.allowance),
-            answer=lambda order, verdict, receipt: self._answer(
-                self._reply(order.command, verdict), order.command, receipt, order.allowance
-            ),
+            answer=self._answer_group,
         )
         self._groups.append(groups)
         intake: Intake[Command] = Intake(
@@ -228,6 +226,25 @@ class Worker:
         if self._observer.is_anybody:
             answered = Answered(command, reply, allowance.seconds_since_arrival())
             self._observer.commands_answered(self._participant.name, [answered])
+
+    def _answer_group(self, group: Sequence[Taken], verdicts: Sequence[Verdict]) -> None:
+        """Replies to one coordinator go out together. Those to another have receipts of their own: what cannot be sent
+        to the one holds up nothing of the other's."""
+        answers: dict[str, tuple[list[Letter], list[Receipt]]] = {}
+        told: list[Answered] = []
+        for (order, receipt), verdict in zip(group, verdicts, strict=True):
+            crash_point("worker.committed")
+            command = order.command
+            reply = self._reply(command, verdict)
+            letters, receipts = answers.setdefault(command.reply_to, ([], []))
+            letters.append(_letter(reply, command))
+            receipts.append(receipt)
+            if self._observer.is_anybody:
+                told.append(Answered(command, reply, order.allowance.seconds_since_arrival()))
+        for letters, receipts in answers.values():
+            self._outbox.put(letters, receipts)
+        if told:
+            self._observer.commands_answered(self._participant.name, told)
 
     async def _reply_to(self, command: Command, allowance: Allowance) -> Reply:
         step = self._participant.steps.get(command.handler)

@@ -134,7 +134,7 @@ def test_what_waits_is_listed_with_the_reason_and_since_when(sagaflow: Sagaflow,
 def test_show_says_why_an_operation_waits_and_when_it_is_looked_at_next(sagaflow: Sagaflow, waiting: Trips) -> None:
     said = sagaflow("show", str(waiting.paris), "--database", waiting.database)
     words = " ".join(said.output.split())
-    assert "DEFERRED, next 20" in words
+    assert "waits: nobody can do it now, next 20" in words
     assert "Unserved: nobody at travel serves travel.book_flight" in words
 
 

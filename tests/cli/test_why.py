@@ -25,7 +25,7 @@ def test_why_tells_the_causes_and_where(sagaflow: Sagaflow, trips: Trips) -> Non
     assert text.startswith(f"STUCK trip version 1, key Atlantis {trips.atlantis}, started")
     assert "Undone because: travel refused travel.book_flight: StepRejected: nothing flies to Atlantis." in text
     assert "Stuck: undo of travel.book_room failed, and all 1 attempts are used up: LookupError" in text
-    assert "No other trip saga fails in this way (fingerprint " in text
+    assert "No other trip saga fails in this way (of the latest 1 that were looked at, fingerprint " in text
     assert 'raise LookupError("the hotel' in text, "the traceback"
     assert "\x1b" not in said.output
 

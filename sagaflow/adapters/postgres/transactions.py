@@ -11,7 +11,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from sagaflow.adapters.postgres import migrations
-from sagaflow.adapters.postgres.database import Database, columns
+from sagaflow.adapters.postgres.database import AnyConnection, Database, columns
 from sagaflow.adapters.postgres.migrations import Line
 from sagaflow.adapters.postgres.pool import open_pool
 from sagaflow.core.plan import Operation
@@ -20,6 +20,27 @@ from sagaflow.definitions.ports import BarrierKey, Entered, Entry, Fenced, Recor
 from sagaflow.definitions.records import PurgePage, PutAside
 
 _SQL: Final = load(__package__, "participant_queries.sql")
+
+ENTERED: Final = Entered()
+
+
+class Lent:
+    """Which connections handlers were given, who may have left something behind on them. Only those are reset when they
+    go back to the pool: a round trip."""
+
+    def __init__(self) -> None:
+        self._servers: set[int] = set()
+
+    def note(self, connection: AnyConnection) -> None:
+        """A handler is given it."""
+        self._servers.add(connection.get_server_pid())
+
+    async def tidy(self, connection: asyncpg.Connection) -> None:
+        """Leave it as others expect to find it."""
+        server = connection.get_server_pid()
+        if server in self._servers:
+            await connection.execute(connection.get_reset_query())
+            self._servers.discard(server)
 
 
 class AsyncpgTransactions:
@@ -33,6 +54,7 @@ class AsyncpgTransactions:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._database = Database(pool, Line.PARTICIPANT.mend)
+        self._lent = Lent()
 
     @classmethod
     @asynccontextmanager
@@ -46,8 +68,11 @@ class AsyncpgTransactions:
         Raises:
             Unavailable: the server cannot be reached, or does not let us in.
         """
-        async with open_pool(url, **options) as pool:
-            yield cls(pool)
+        lent = Lent()
+        async with open_pool(url, **{"reset": lent.tidy, **options}) as pool:
+            transactions = cls(pool)
+            transactions._lent = lent
+            yield transactions
 
     async def check(self) -> None:
         """Raises `SchemaError` unless the tables are there and of this version."""
@@ -66,7 +91,7 @@ class AsyncpgTransactions:
             transaction = connection.transaction(isolation="read_committed")
             async with self._database.explaining(connection):
                 await transaction.start()
-            entered = AsyncpgTransaction(self._database, connection)
+            entered = AsyncpgTransaction(self._database, connection, self._lent)
             try:
                 yield entered
                 entered.expect_all_recorded()
@@ -105,10 +130,11 @@ class AsyncpgTransaction:
     """A `ParticipantTransaction`. Entering waits for another transaction that has entered the same, until it
     ends or the lock timeout has passed (`Unavailable`)."""
 
-    def __init__(self, database: Database, connection: PoolConnectionProxy) -> None:
+    def __init__(self, database: Database, connection: PoolConnectionProxy, lent: Lent) -> None:
         self._database = database
         self._connection = connection
-        self._unrecorded: set[tuple[BarrierKey, Operation]] = set()
+        self._lent = lent
+        self._unrecorded: dict[tuple[UUID, str], Operation] = {}
         self._id = ""
         """Which transaction it is, as the server calls it; empty until something was entered."""
         self._is_guarded = False
@@ -116,6 +142,7 @@ class AsyncpgTransaction:
     @property
     def tx(self) -> asyncpg.Connection:
         """What handlers are given: a connection with this transaction open."""
+        self._lent.note(self._connection)
         return cast(asyncpg.Connection, self._connection)
 
     async def enter_actions(self, entries: Sequence[Entry]) -> Sequence[Entered | Recorded | Fenced]:
@@ -166,7 +193,8 @@ class AsyncpgTransaction:
             ) from error
         if len(recorded) != len(settled):
             raise RuntimeError(f"{names}: the handler ended the transaction of its step; leave that to sagaflow")
-        self._unrecorded.difference_update((one.key, one.operation) for one in settled)
+        for one in settled:
+            del self._unrecorded[one.key.saga_id, one.key.step]
 
     @property
     def _is_open(self) -> bool:
@@ -177,29 +205,32 @@ class AsyncpgTransaction:
         expect_distinct(entries)
         if not entries:
             return ()
-        asked = [(entry.key.saga_id, entry.key.step, entry.round) for entry in entries]
-        rows = {(row["saga_id"], row["step"]): row for row in await self._fetch(query, *columns(asked, 3))}
-        found = [rows[entry.key.saga_id, entry.key.step] for entry in entries]
+        keys = [(entry.key.saga_id, entry.key.step) for entry in entries]
+        saga_ids, steps = zip(*keys, strict=True)
+        found = await self._fetch(query, saga_ids, steps, [entry.round for entry in entries])
         self._id = found[0]["transaction"]
-        return found
+        if len(found) == 1:
+            return found
+        rows = {(row["saga_id"], row["step"]): row for row in found}
+        return [rows[key] for key in keys]
 
     def _action_of(self, key: BarrierKey, row: asyncpg.Record) -> Entered | Recorded | Fenced:
         if row["outcome"] is not None:
             return Recorded(row["outcome"])
         if row["fenced"]:
             return Fenced()
-        self._unrecorded.add((key, Operation.ACTION))
-        return Entered()
+        self._unrecorded[key.saga_id, key.step] = Operation.ACTION
+        return ENTERED
 
     def _compensation_of(self, key: BarrierKey, row: asyncpg.Record) -> Undo | Recorded:
         if row["compensation"] is not None:
             return Recorded(row["compensation"])
-        self._unrecorded.add((key, Operation.COMPENSATION))
+        self._unrecorded[key.saga_id, key.step] = Operation.COMPENSATION
         return Undo(row["action"])
 
     def _expect_unrecorded(self, settled: Sequence[Settled]) -> None:
         for one in settled:
-            if (one.key, one.operation) not in self._unrecorded:
+            if self._unrecorded.get((one.key.saga_id, one.key.step)) is not one.operation:
                 raise RuntimeError(
                     f"the {one.operation} of {one.key} was not entered in this transaction, or is recorded already"
                 )

@@ -194,6 +194,35 @@ async def test_what_a_handler_leaves_in_its_session_is_gone_for_the_next_one(
             assert await transaction.tx.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
 
 
+async def test_only_a_connection_that_a_handler_had_is_reset(url: str, side: asyncpg.Connection) -> None:
+    await side.execute(BUSINESS)
+    statements: list[str] = []
+
+    async def listen(connection: asyncpg.Connection) -> None:
+        connection.add_query_logger(lambda query: statements.append(query.query))
+
+    def resets() -> int:
+        return sum("RESET ALL" in statement for statement in statements)
+
+    async def nothing(tx: asyncpg.Connection) -> None: ...
+
+    async with AsyncpgTransactions.connect(url, max_size=1, init=listen) as transactions:
+        await enter_and_record(transactions)
+        assert resets() == 0
+        await do(transactions, nothing)
+        assert resets() == 1
+        await enter_and_record(transactions)
+        assert resets() == 1
+
+
+async def enter_and_record(transactions: AsyncpgTransactions) -> None:
+    """An action whose handler is not given the connection."""
+    key = new_key()
+    async with transactions.begin() as transaction:
+        assert await enter_action(transaction, key, 1) == Entered()
+        await record(transaction, key, Operation.ACTION, DONE)
+
+
 async def test_entering_is_one_statement_and_so_is_recording(url: str, side: asyncpg.Connection) -> None:
     statements: list[str] = []
 
