@@ -6,6 +6,7 @@ With a filter in place of the id, the same is done to all that match, or shown i
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -17,7 +18,9 @@ from sagaflow.cli.options import Actor, Database, Json, Reason, Step, print_json
 from sagaflow.cli.servers import opened_store
 from sagaflow.definitions import payloads
 from sagaflow.definitions.limits import PAYLOAD_BYTES_MAX
+from sagaflow.definitions.observing import NOBODY, Observer
 from sagaflow.definitions.payloads import NULL
+from sagaflow.errors import MissingExtra
 from sagaflow.runners.operator import Operator
 from sagaflow.runners.repairs import Abandon, Cancel, GiveReply, Repair, RetryStep, SkipStep
 
@@ -127,7 +130,7 @@ async def _steer(
         return say_wrong_usage(f"leave out --step: a saga is {repair.done} as a whole")
     options = {"step": step, **given, "reason": reason, "actor": actor}
     async with opened_store(database) as store:
-        operator = Operator(store, actor or this_user())
+        operator = Operator(store, actor or this_user(), observer=_observer())
         if saga_id is None:
             return await steer_many(operator, verb, repair, which, options, database, json)
         status = await operator.repair(saga_id, repair, reason=reason, step=step)
@@ -136,6 +139,19 @@ async def _steer(
     else:
         print(f"saga {saga_id} is {status} now")
     return 0
+
+
+def _observer() -> Observer:
+    """Whom the variables of OpenTelemetry say to tell. That one cannot be told keeps nobody from repairing."""
+    if not any(name.startswith("OTEL_EXPORTER_OTLP_") for name in os.environ):
+        return NOBODY
+    from sagaflow.adapters.opentelemetry import observer_from_environment  # which takes a while to load
+
+    try:
+        return observer_from_environment("sagaflow")
+    except MissingExtra as error:
+        print(f"sagaflow: nobody is told of this: {error}", file=sys.stderr)
+        return NOBODY
 
 
 def _payload(said: str) -> bytes:

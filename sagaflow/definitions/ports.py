@@ -134,6 +134,10 @@ class SagaStore(Protocol):
         """The journal of a saga, from its beginning."""
         ...
 
+    async def journals(self, saga_ids: Sequence[UUID]) -> Sequence[JournalEntry]:
+        """The journals of these sagas, in the order of their ids, each from its beginning."""
+        ...
+
     async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
         """All payloads of these sagas; nothing is locked."""
         ...

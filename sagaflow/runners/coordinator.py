@@ -152,6 +152,7 @@ class Coordinator:
         self._transport = transport
         self._code = SagaCode(sagas)
         self._outbox = Outbox(transport)
+        self._told = observer
         self._observer = Guarded(observer)
         self._tales = Tales(store, self._observer)
         self._watches = Watches(store, str(self._process))
@@ -327,8 +328,8 @@ class Coordinator:
     async def outcome(self, saga_id: UUID, *, timeout: float | None = None) -> Outcome:
         """Wait until a saga has ended or is stuck; see `Run.outcome`."""
         async with asyncio.timeout(timeout):
-            status = await self._watches.wait(saga_id)
-            record, payloads_of_saga = await self._lookups.find(saga_id)
+            status, found = await self._watches.wait(saga_id)
+            record, payloads_of_saga = found or await self._lookups.find(saga_id)
         return Outcome(
             saga_id=saga_id,
             status=record.status if record.state.ended else status,
@@ -365,7 +366,7 @@ class Coordinator:
 
     def operator(self, actor: str) -> Operator:
         """What a person can do about sagas, in the name of `actor`."""
-        return Operator(self._store, actor, tell=self._repaired)
+        return Operator(self._store, actor, tell=self._repaired, observer=self._told)
 
     # How it is done.
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -36,6 +37,7 @@ from sagaflow.definitions.records import NO_PROCESS, Change, Payload, SagaRecord
 from sagaflow.errors import ConflictError, Locked, Unavailable
 from sagaflow.runners.batches import Batcher, until_available
 from sagaflow.runners.commands import SagaCode, StoredPayloads, make_letters
+from sagaflow.runners.lookups import Found
 from sagaflow.runners.outbox import Outbox
 from sagaflow.runners.readiness import Readiness
 from sagaflow.runners.receipts import Receipt
@@ -44,6 +46,8 @@ from sagaflow.runners.turns import Turn
 from sagaflow.runners.watches import Watches
 
 INPUTS_BATCH_MAX = 200
+
+NONE_FOUND: Final[Mapping[UUID, Found]] = {}
 
 UNSERVED_RETRY_SECONDS = 1.0
 LOCKED_RETRY_SECONDS = 1.0
@@ -99,6 +103,8 @@ class _Batch:
     strays: list[tuple[ReplyArrived, str]] = field(default_factory=list)
     """Replies that must not count, and why."""
     settled: dict[UUID, SagaStatus] = field(default_factory=dict)
+    found: dict[UUID, Found] = field(default_factory=dict)
+    """Of these, the ones that somebody here waits for, with all of their payloads."""
     wake_after_seconds: list[float] = field(default_factory=list)
     watchers: Sequence[Watcher] = ()
     moves: list[Moved] = field(default_factory=list)
@@ -241,7 +247,7 @@ class Engine:
             _accept(start, record)
         if batch.wake_after_seconds:
             self._expect(min(batch.wake_after_seconds))
-        self.tell(batch.settled, batch.watchers)
+        self.tell(batch.settled, batch.watchers, batch.found)
         for stray, reason in batch.strays:
             self._put_aside(stray.reply, reason, stray.receipt)
         strays = {id(stray) for stray, _ in batch.strays}
@@ -260,10 +266,13 @@ class Engine:
         if batch.repeated:
             self._observer.messages_repeated(self._name, batch.repeated)
 
-    def tell(self, settled: Mapping[UUID, SagaStatus], watchers: Sequence[Watcher]) -> None:
-        """Tell those who wait for sagas, here and elsewhere, that these have ended or are stuck."""
+    def tell(
+        self, settled: Mapping[UUID, SagaStatus], watchers: Sequence[Watcher], found: Mapping[UUID, Found] = NONE_FOUND
+    ) -> None:
+        """Tell those who wait for sagas, here and elsewhere, that these have ended or are stuck. Who waits here is
+        given those that were `found`."""
         for saga_id, status in settled.items():
-            self._watches.settled(saga_id, status)
+            self._watches.settled(saga_id, status, found.get(saga_id))
         elsewhere = [watcher for watcher in watchers if watcher.address != self._watches.address]
         self._outbox.put([_notice(watcher, settled[watcher.saga_id]) for watcher in elsewhere])
 
@@ -345,17 +354,23 @@ class Engine:
                         batch.left_behind.append((turn, one.reply))
 
     async def _all_letters(self, tx: LoneTransaction, turns: Mapping[UUID, Turn]) -> list[Letter]:
-        sending = [saga_id for saga_id, turn in turns.items() if turn.to_send]
-        if not sending:
+        reading = [turn for turn in turns.values() if turn.to_send or self._is_outcome(turn)]
+        if not reading:
             return []
         stored: dict[UUID, list[Payload]] = defaultdict(list)
-        for payload in await tx.payloads(sending):
+        for payload in await tx.payloads([turn.record.saga_id for turn in reading]):
             stored[payload.saga_id].append(payload)
+        for turn in reading:
+            turn.stored = stored[turn.record.saga_id]
         return [
             letter
-            for saga_id in sending
-            for letter in self._letters(turns[saga_id], [*stored[saga_id], *turns[saga_id].payloads])
+            for turn in reading
+            if turn.to_send
+            for letter in self._letters(turn, [*stored[turn.record.saga_id], *turn.payloads])
         ]
+
+    def _is_outcome(self, turn: Turn) -> bool:
+        return turn.state.status in SETTLED and self._watches.is_awaited(turn.record.saga_id)
 
     def _letters(self, turn: Turn, payloads: Sequence[Payload]) -> Sequence[Letter]:
         return make_letters(
@@ -375,6 +390,9 @@ class Engine:
             batch.wake_after_seconds.append((turn.wake_at - turn.now).total_seconds())
         if status in SETTLED:
             batch.settled[turn.record.saga_id] = status
+            if turn.stored is not None and self._is_outcome(turn):
+                record = turn.record if change is None else change.record
+                batch.found[record.saga_id] = record, [*turn.stored, *turn.payloads]
             if status is not turn.record.status:
                 batch.newly_settled.append(turn)
 

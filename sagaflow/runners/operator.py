@@ -17,6 +17,7 @@ from sagaflow.core.plan import Operation, Plan
 from sagaflow.core.state import SagaStatus
 from sagaflow.definitions.limits import REASON_LENGTH_MAX
 from sagaflow.definitions.messages import ErrorInfo
+from sagaflow.definitions.observing import NOBODY, Moved, Observer
 from sagaflow.definitions.ports import SagaStore, StoreTransaction
 from sagaflow.definitions.records import NO_PROCESS, SagaRecord, Watcher
 from sagaflow.definitions.surroundings import current
@@ -45,6 +46,7 @@ from sagaflow.runners.repairs import (
 )
 from sagaflow.runners.reporting.making import report_on
 from sagaflow.runners.reporting.reports import SagaReport
+from sagaflow.runners.telling import Guarded, tales_of, tell_tales
 from sagaflow.runners.turns import Turn
 
 Tell = Callable[[UUID, SagaStatus, Sequence[Watcher]], None]
@@ -70,6 +72,8 @@ class _Done:
     turn: Turn
     ignored: IgnoredBecause | None
     watchers: Sequence[Watcher]
+    moved: Moved | None = None
+    """None: nothing was changed."""
 
     @property
     def status(self) -> SagaStatus:
@@ -83,12 +87,14 @@ class Operator:
     Args:
         store: where they are kept.
         actor: who asks; it is written to the journal with the reason.
+        observer: who is told what was done, such as `OpenTelemetryObserver`. Left out: nobody.
         tell: told what has become of a saga, and who watches it. Without it, those who wait for the saga
             look again by themselves after a while.
     """
 
-    def __init__(self, store: SagaStore, actor: str, *, tell: Tell | None = None) -> None:
+    def __init__(self, store: SagaStore, actor: str, *, tell: Tell | None = None, observer: Observer = NOBODY) -> None:
         self._store = store
+        self._observer = Guarded(observer)
         self._actor = actor
         self._tell = tell
         self._origin = f"operator@{current().host()}"
@@ -161,7 +167,7 @@ class Operator:
             (record,) = await tx.load([saga_id])
             about = _meant(record, plan, step) if isinstance(repair, OfStep) else None
             done = await self._do(tx, record, plan, repair, about, reason)
-        self._say(saga_id, done)
+        await self._say(saga_id, done)
         if done.ignored is None or is_unneeded(repair, done.status, done.ignored):
             return done.status
         raise _not_possible(record, why_not(plan, repair, about, done.ignored))
@@ -232,7 +238,7 @@ class Operator:
                     plan = self._plans[record.plan_hash]
                     done = await self._do(tx, record, plan, repair, prospect.about, reason)
             if done is not None:
-                self._say(saga_id, done)
+                await self._say(saga_id, done)
                 return Repaired(prospect, RepairOutcome.DONE, done.status)
             again = await self._look([record], repair, matching) if matches(record, matching) else ()
             if not again:
@@ -264,12 +270,19 @@ class Operator:
         watchers: Sequence[Watcher] = ()
         if turn.changed:
             turn.leave_sending_to_others()
-            watchers = await tx.save([turn.change()], NO_PROCESS)
+            change = turn.change()
+            watchers = await tx.save([change], NO_PROCESS)
+            return _Done(turn, ignored, watchers, Moved(record, change.record, plan, change.journal, tx.now))
         return _Done(turn, ignored, watchers)
 
-    def _say(self, saga_id: UUID, done: _Done) -> None:
-        if done.turn.changed and self._tell is not None:
+    async def _say(self, saga_id: UUID, done: _Done) -> None:
+        if done.moved is None:
+            return
+        if self._tell is not None:
             self._tell(saga_id, done.status, done.watchers)
+        if self._observer.is_anybody:
+            self._observer.sagas_moved([done.moved])
+            await tell_tales(self._store, self._observer, tales_of([done.moved], self._observer))
 
     async def _plan_of(self, saga_id: UUID) -> Plan:
         records = await self._store.find([saga_id])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
+from uuid import UUID
 
 from sagaflow.core.plan import Plan
 from sagaflow.core.state import SETTLED
@@ -126,7 +128,9 @@ UNOBSERVED: Final = Guarded(NOBODY)
 
 
 @dataclass(frozen=True, slots=True)
-class _Tale:
+class Tale:
+    """A traced saga that has ended or become stuck."""
+
     record: SagaRecord
     plan: Plan
 
@@ -137,7 +141,7 @@ class Tales:
     def __init__(self, store: SagaStore, observer: Guarded) -> None:
         self._store = store
         self._observer = observer
-        self._waiting: Batcher[_Tale] = Batcher("tales", self._tell_all, TALES_BATCH_MAX)
+        self._waiting: Batcher[Tale] = Batcher("tales", self._tell_all, TALES_BATCH_MAX)
         self.left_out = 0
         """How many were not told, since too many waited."""
 
@@ -155,23 +159,40 @@ class Tales:
 
     def note(self, moves: Sequence[Moved]) -> None:
         """Have those told that are settled now."""
-        if not self._observer.wants_journals:
-            return
-        for moved in moves:
-            is_settled = moved.after.status in SETTLED and moved.after.status is not moved.before.status
-            if not is_settled or not ids.is_sampled(moved.after.traceparent):
-                continue
+        for tale in tales_of(moves, self._observer):
             if len(self._waiting) < TALES_WAITING_MAX:
-                self._waiting.put(_Tale(moved.after, moved.plan))
+                self._waiting.put(tale)
             else:
                 self.left_out += 1
 
-    async def _tell_all(self, tales: Sequence[_Tale]) -> None:
+    async def _tell_all(self, tales: Sequence[Tale]) -> None:
+        await tell_tales(self._store, self._observer, tales)
+
+
+async def tell_tales(store: SagaStore, observer: Guarded, tales: Sequence[Tale]) -> None:
+    """Read the journals of sagas, in one query, and tell them."""
+    try:
+        entries = await store.journals([tale.record.saga_id for tale in tales])
+    except Unavailable as error:
         for tale in tales:
-            try:
-                journal = await self._store.journal(tale.record.saga_id)
-            except Unavailable as error:
-                logs.TRACE_LEFT_OUT.write(tale.record, error=error)
-                continue
-            until = [entry for entry in journal if entry.seq <= tale.record.version]
-            self._observer.saga_told(tale.record, tale.plan, until)
+            logs.TRACE_LEFT_OUT.write(tale.record, error=error)
+        return
+    journals: defaultdict[UUID, list[JournalEntry]] = defaultdict(list)
+    for entry in entries:
+        journals[entry.saga_id].append(entry)
+    for tale in tales:
+        until = [entry for entry in journals[tale.record.saga_id] if entry.seq <= tale.record.version]
+        observer.saga_told(tale.record, tale.plan, until)
+
+
+def tales_of(moves: Sequence[Moved], observer: Guarded) -> Sequence[Tale]:
+    """The traced sagas that are settled now, if the observer wants to be told of them."""
+    if not observer.wants_journals:
+        return []
+    return [
+        Tale(moved.after, moved.plan)
+        for moved in moves
+        if moved.after.status in SETTLED
+        and moved.after.status is not moved.before.status
+        and ids.is_sampled(moved.after.traceparent)
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -48,6 +48,8 @@ class Turn:
         self._journal: list[JournalEntry] = []
         self.payloads: list[Payload] = []
         """What is to be written with this turn."""
+        self.stored: Sequence[Payload] | None = None
+        """What was written before, if it had to be read."""
         self.woken = False
         self._resend_later = False
 

@@ -16,6 +16,7 @@ from sagaflow.definitions.ports import SagaStore
 from sagaflow.definitions.records import SagaRecord, Watcher
 from sagaflow.errors import SagaflowError, SagaNotFound, Unavailable
 from sagaflow.runners.batches import Batcher, until_available
+from sagaflow.runners.lookups import Found
 
 WATCHES_BATCH_MAX = 500
 
@@ -24,6 +25,9 @@ FOLLOWED_MAX = 20_000
 
 REGISTER_AGAIN_SECONDS = 30.0
 """A notice is sent once and may be lost with a connection; a wait is renewed in this interval."""
+
+
+Settled = tuple[SagaStatus, Found | None]
 
 
 class Watches:
@@ -36,7 +40,7 @@ class Watches:
     def __init__(self, store: SagaStore, address: str) -> None:
         self.address = address
         self._store = store
-        self._waiting: dict[UUID, list[asyncio.Future[SagaStatus]]] = {}
+        self._waiting: dict[UUID, list[asyncio.Future[Settled]]] = {}
         self._followed: OrderedDict[UUID, SagaStatus | None] = OrderedDict()
         """Of sagas that were started here the latest, and how they have ended, if they have."""
         self._new: Batcher[UUID] = Batcher("watches", self._register, WATCHES_BATCH_MAX, forsake=self._forsake)
@@ -57,15 +61,19 @@ class Watches:
         if len(self._followed) > FOLLOWED_MAX:
             self._followed.popitem(last=False)
 
-    async def wait(self, saga_id: UUID) -> SagaStatus:
-        """The status of the saga once it has ended or is stuck.
+    def is_awaited(self, saga_id: UUID) -> bool:
+        """Whether anybody here waits for the saga just now."""
+        return saga_id in self._waiting
+
+    async def wait(self, saga_id: UUID) -> Settled:
+        """The status of the saga once it has ended or is stuck, and the saga itself if who ended it has it at hand.
 
         Raises:
             SagaNotFound: there is no such saga.
         """
         if (known := self._followed.get(saga_id)) is not None:
-            return known
-        future: asyncio.Future[SagaStatus] = asyncio.get_running_loop().create_future()
+            return known, None
+        future: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(saga_id, []).append(future)
         is_registered = saga_id in self._followed and self._new.is_open
         try:
@@ -78,8 +86,8 @@ class Watches:
         finally:
             self._forget(saga_id, future)
 
-    def settled(self, saga_id: UUID, status: SagaStatus) -> None:
-        """A saga has ended or is stuck."""
+    def settled(self, saga_id: UUID, status: SagaStatus, found: Found | None = None) -> None:
+        """A saga has ended or is stuck. `found` is given to who waits, and not kept for who may come later."""
         if saga_id in self._followed:
             if status in ENDED:
                 self._followed[saga_id] = status
@@ -87,9 +95,9 @@ class Watches:
                 del self._followed[saga_id]
         for future in self._waiting.get(saga_id, ()):
             if not future.done():
-                future.set_result(status)
+                future.set_result((status, found))
 
-    def _forget(self, saga_id: UUID, future: asyncio.Future[SagaStatus]) -> None:
+    def _forget(self, saga_id: UUID, future: asyncio.Future[Settled]) -> None:
         futures = self._waiting.get(saga_id, [])
         if future in futures:
             futures.remove(future)

@@ -539,6 +539,18 @@ class StoreContract:
         assert times == sorted(times)
         assert {time.utcoffset() for time in times} == {timedelta(0)}
 
+    async def test_the_journals_of_many_sagas_are_told_at_once(self, store: SagaStore) -> None:
+        records = [await started(store) for _ in range(3)]
+        await save(store, happens(records[1], NOT_YET, DONE))
+        wanted = [records[2].saga_id, records[1].saga_id, uuid4()]
+        told = await store.journals(wanted)
+        assert [(entry.saga_id, entry.seq) for entry in told] == [
+            *((records[1].saga_id, seq) for seq in (1, 2, 3)),
+            (records[2].saga_id, 1),
+        ]
+        assert list(told[:3]) == list(await store.journal(records[1].saga_id))
+        assert list(await store.journals([])) == []
+
     async def test_payloads_are_kept_as_they_were(self, store: SagaStore) -> None:
         one, other = new_saga(), new_saga()
         bodies = [b"", b"null", bytes(range(256)), b"x" * PAYLOAD_BYTES_MAX]

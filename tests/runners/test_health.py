@@ -86,7 +86,7 @@ async def test_while_it_stops_it_lives_and_is_not_ready(world: World) -> None:
         await leaving
 
 
-async def test_a_database_that_goes_away_and_comes_back(own_postgres: Server) -> None:
+async def test_a_database_that_goes_away_and_comes_back(own_postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not ready meanwhile, and live: it goes on by itself."""
     url = own_postgres.url
     connection = await asyncpg.connect(url)
@@ -109,6 +109,7 @@ async def test_a_database_that_goes_away_and_comes_back(own_postgres: Server) ->
                 gone = await until_health(one, ready=False)
                 assert (gone.live, whats(gone)) == (True, {"database"})
                 assert gone.reasons[0].why.startswith("PostgreSQL: ")
+                monkeypatch.setattr(rooms, "PROBE_KEPT_SECONDS", -1.0)  # it is asked again
                 later = await one.health()
                 assert later.reasons[0].since == gone.reasons[0].since
         finally:

@@ -221,9 +221,10 @@ async def test_an_action_that_is_served_without_its_undo_holds_the_pivot_until_a
     reason = "airline serves book_flight without a compensation and gives no reason"
     assert await why_held(store, run.saga_id) == f"step airline.book_flight could not be undone now: {reason}"
     gap = "saga journey, step airline.book_flight: airline serves it without a compensation and gives no reason"
-    assert [record.getMessage() for record in caplog.records if record.getMessage().startswith(gap)] == [
+    # Told once while it lasts (test_roll_call.py); on a slow machine an answer comes too late, and it begins again.
+    assert {record.getMessage() for record in caplog.records if record.getMessage().startswith(gap)} == {
         f"{gap}; add one with @book_flight.compensation, or say no_compensation='why'"
-    ]
+    }
     await new.come()
     await until_status(store, run.saga_id, SagaStatus.COMPLETED)
     assert {len(sagas._roll_call.live("airline")), len({one.hash for one in sagas._roll_call.live("airline")})} <= {

@@ -62,6 +62,23 @@ async def test_to_wait_for_sagas_that_were_started_here_writes_nothing_and_reads
     assert len(store.finds) == 1, "who asks at the same time is answered by one question"
 
 
+@pytest.mark.parametrize("sagas_together", [1, 20])
+async def test_who_waits_where_a_saga_ends_is_given_it_and_reads_nothing(world: World, sagas_together: int) -> None:
+    trip = trip_saga()
+    store: Any = Counting(await world.store())
+    sagas = await world.stack.enter_async_context(world.coordinating(store, trip))
+    runs = await sagas.start_many(trip, {f"t-{number}": Trip("Rome") for number in range(sagas_together)})
+    waiting = [asyncio.create_task(run.outcome(timeout=DEADLINE_SECONDS)) for run in runs]
+    await world.worker()
+    outcomes = await asyncio.gather(*waiting)
+    assert store.finds == []
+    read = await asyncio.gather(*(run.outcome(timeout=DEADLINE_SECONDS) for run in runs))
+    assert store.finds != []
+    for told, again in zip(outcomes, read, strict=True):
+        assert (told.status, told.cause, told.trace_id) == (again.status, again.cause, again.trace_id)
+        assert told.replies._encoded == again.replies._encoded != {}
+
+
 async def test_a_saga_that_ends_elsewhere_is_told_to_where_it_was_started(
     world: World, registrations: list[Sequence[Watcher]]
 ) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -39,6 +40,8 @@ class Collector:
     spans: list[Seen] = field(default_factory=list)
     metrics: set[tuple[str, str]] = field(default_factory=set)
     """Names of services and of metrics."""
+    failures: list[tuple[str, str, str]] = field(default_factory=list)
+    """Names of services, events, and traces of log records."""
     raw: list[bytes] = field(default_factory=list)
     url: str = ""
 
@@ -51,6 +54,13 @@ class Collector:
                 service = _attributes(of_resource.resource.attributes)["service.name"]
                 for of_scope in of_resource.scope_spans:
                     self.spans += [_seen(service, span) for span in of_scope.spans]
+        elif path == "/v1/logs":
+            records = ExportLogsServiceRequest.FromString(body)
+            for of_resource in records.resource_logs:
+                service = _attributes(of_resource.resource.attributes)["service.name"]
+                for of_scope in of_resource.scope_logs:
+                    told = [(service, one.event_name, one.trace_id.hex()) for one in of_scope.log_records]
+                    self.failures += told
         elif path == "/v1/metrics":
             measures = ExportMetricsServiceRequest.FromString(body)
             for of_resource in measures.resource_metrics:

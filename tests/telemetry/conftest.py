@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -41,14 +43,22 @@ class Watched:
         self._reader = InMemoryMetricReader()
         self.provider = TracerProvider(sampler=sampler)
         self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self._records = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
+        loggers = LoggerProvider()
+        loggers.add_log_record_processor(SimpleLogRecordProcessor(self._records))
         self.observer = OpenTelemetryObserver(
-            tracer_provider=self.provider, meter_provider=MeterProvider([self._reader])
+            tracer_provider=self.provider, meter_provider=MeterProvider([self._reader]), logger_provider=loggers
         )
 
     @property
     def spans(self) -> list[ReadableSpan]:
         """Of handlers and sagas; without those of groups."""
         return [span for span in self._exporter.get_finished_spans() if not span.name.startswith("process batch")]
+
+    @property
+    def records(self) -> list[ReadableLogRecord]:
+        """The log records, in their order."""
+        return list(self._records.get_finished_logs())
 
     @property
     def groups(self) -> list[ReadableSpan]:

@@ -36,6 +36,7 @@ async def test_the_spans_of_four_processes_are_the_journal_as_a_tree(
     for record, journal in zip(records, journals, strict=True):
         check(record, journal, [span for span in spans if span.trace_id == ids.trace_id(record.traceparent)])
     check_measures(collector)
+    check_failures(collector, records)
 
 
 async def play(postgres: str, rabbitmq: str, directory: Path) -> tuple[list[SagaRecord], list[Sequence[JournalEntry]]]:
@@ -96,3 +97,11 @@ def check_measures(collector: Collector) -> None:
     services = Counter(service for service, _ in collector.metrics)
     assert set(services) == {"checkout", *SERVICES}
     assert {("checkout", "sagaflow.saga.ended"), ("payments", "messaging.process.duration")} <= collector.metrics
+
+
+def check_failures(collector: Collector, records: Sequence[SagaRecord]) -> None:
+    undone = Counter(ids.trace_id(record.traceparent) for record in records if record.state.cause is not None)
+    told = Counter(trace for _, event, trace in collector.failures if event == "sagaflow.saga.undone")
+    assert undone
+    assert told == undone, "each is told once"
+    assert {service for service, _, _ in collector.failures} == {"checkout"}

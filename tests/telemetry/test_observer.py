@@ -189,7 +189,9 @@ async def test_nothing_that_is_told_holds_a_payload_or_the_text_of_an_exception(
     embedded.agency.behaviour["book_car"] = fail_times(1, OSError(f"postgresql://shop:{SECRET}@db/x"))
     embedded.agency.behaviour["pay"] = always(StepRejected(f"card {SECRET} is refused"))
     assert await play(embedded, watched, city=SECRET) is SagaStatus.COMPENSATED
+    assert watched.records
     told = [span.to_json() for span in (*watched.spans, *watched.groups)] + [repr(point) for point in watched.points()]
+    told += [record.to_json() for record in watched.records]
     assert len(told) > 20
     assert [text for text in told if SECRET in text] == []
 

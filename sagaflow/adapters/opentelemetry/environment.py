@@ -6,7 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from opentelemetry import metrics, trace
+from opentelemetry import _logs, metrics, trace
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -20,11 +22,12 @@ from sagaflow.errors import MissingExtra
 ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 TRACES_ENDPOINT: Final = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 METRICS_ENDPOINT: Final = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
+LOGS_ENDPOINT: Final = "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"
 
 
 def observer_from_environment(service: str, environment: Mapping[str, str] = os.environ) -> Observer:
-    """An observer that sends traces and metrics over OTLP (HTTP), if `OTEL_EXPORTER_OTLP_ENDPOINT` is set, or that of
-    traces or metrics alone; otherwise nobody.
+    """An observer that sends traces, metrics and log records of failures over OTLP (HTTP), if
+    `OTEL_EXPORTER_OTLP_ENDPOINT` is set, or that of one kind alone; otherwise nobody.
 
     It sets up the SDK and makes it that of the process, so that spans of handlers are told too; all other `OTEL_`
     variables mean what they always do. What is not sent yet is sent when the process ends. A service that sets up an
@@ -39,9 +42,11 @@ def observer_from_environment(service: str, environment: Mapping[str, str] = os.
     """
     traces = environment.get(TRACES_ENDPOINT) or environment.get(ENDPOINT)
     measures = environment.get(METRICS_ENDPOINT) or environment.get(ENDPOINT)
-    if not (traces or measures) or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+    failures = environment.get(LOGS_ENDPOINT) or environment.get(ENDPOINT)
+    if not (traces or measures or failures) or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return NOBODY
     try:
+        from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ModuleNotFoundError as error:
@@ -58,4 +63,8 @@ def observer_from_environment(service: str, environment: Mapping[str, str] = os.
     if measures and environment.get("OTEL_METRICS_EXPORTER", "otlp") != "none":
         reader = PeriodicExportingMetricReader(OTLPMetricExporter())
         metrics.set_meter_provider(MeterProvider([reader], resource=resource))
+    if failures and environment.get("OTEL_LOGS_EXPORTER", "otlp") != "none":
+        logger_provider = LoggerProvider(resource=resource)
+        logger_provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
+        _logs.set_logger_provider(logger_provider)
     return OpenTelemetryObserver()

@@ -7,14 +7,17 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from typing import Final
 
-from opentelemetry import metrics, trace
+from opentelemetry import _logs, metrics, trace
+from opentelemetry._logs import LoggerProvider, LogRecord
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider
+from opentelemetry.sdk._logs import Logger
 from opentelemetry.sdk.trace import Tracer
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags, TracerProvider
 
+from sagaflow.adapters.opentelemetry.failures import Failure, failures_of
 from sagaflow.adapters.opentelemetry.metrics import Metrics
 from sagaflow.adapters.opentelemetry.tree import ToldSpan, spans_of
 from sagaflow.core.plan import Operation, Plan
@@ -35,6 +38,7 @@ class OpenTelemetryObserver:
         tracer_provider: where spans go; that of the process if left out, whenever one is set. Spans are told only to
             the SDK's own, or one that has its `id_generator`: their ids are those of the journal.
         meter_provider: where metrics go; likewise.
+        logger_provider: where log records of failures go; likewise. `NoOpLoggerProvider()` if nobody wants them.
         messaging_system: the attribute `messaging.system` of spans.
 
     Without an SDK in the process it tells nothing and costs next to nothing. Nothing of payloads and nothing of the
@@ -46,12 +50,15 @@ class OpenTelemetryObserver:
         *,
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
+        logger_provider: LoggerProvider | None = None,
         messaging_system: str = "rabbitmq",
     ) -> None:
         self._provider = tracer_provider
         self._found: Tracer | None = None
         self._ids = _GivenIds()
         self._metrics = Metrics(metrics.get_meter(SCOPE, meter_provider=meter_provider))
+        self._logger_provider = logger_provider
+        self._found_logger: Logger | None = None
         self._system = messaging_system
 
     # The trace that a saga is in.
@@ -83,8 +90,13 @@ class OpenTelemetryObserver:
     # Coordinators.
 
     def sagas_moved(self, moves: Sequence[Moved]) -> None:
-        """Metrics."""
+        """Metrics, and a log record for each failure."""
         self._metrics.sagas_moved(moves)
+        logger = self._logger
+        if logger is not None:
+            for moved in moves:
+                for failure in failures_of(moved):
+                    self._log(logger, moved, failure)
 
     def saga_told(self, record: SagaRecord, plan: Plan, journal: Sequence[JournalEntry]) -> None:
         """Its spans."""
@@ -155,6 +167,31 @@ class OpenTelemetryObserver:
                 tracer.id_generator = self._ids
                 self._found = tracer
         return self._found
+
+    @property
+    def _logger(self) -> Logger | None:
+        """The SDK's; none as long as none is set."""
+        if self._found_logger is None:
+            logger = _logs.get_logger(SCOPE, logger_provider=self._logger_provider)
+            if isinstance(logger, Logger):
+                self._found_logger = logger
+        return self._found_logger
+
+    def _log(self, logger: Logger, moved: Moved, failure: Failure) -> None:
+        traceparent = moved.after.traceparent
+        trace_id, span_id = int(ids.trace_id(traceparent), 16), int(failure.span_id, 16)
+        span = NonRecordingSpan(SpanContext(trace_id, span_id, is_remote=True, trace_flags=_flags_of(traceparent)))
+        logger.emit(
+            LogRecord(
+                timestamp=_nanoseconds(moved.at),
+                context=trace.set_span_in_context(span, Context()),
+                severity_number=failure.severity,
+                severity_text=failure.severity.name,
+                body=failure.body,
+                attributes=failure.attributes,
+                event_name=failure.event,
+            )
+        )
 
     def _tell(self, tracer: Tracer, traceparent: str, told: ToldSpan) -> None:
         trace_id = int(ids.trace_id(traceparent), 16)

@@ -69,7 +69,7 @@ WITH written AS (
     WHERE saga_id IN (SELECT id FROM written)
 ), scheduled AS (
     INSERT INTO sagaflow.agenda (saga_id, coordinator, due_at, resend, watchers)
-    SELECT id, coordinator, coalesce(wake_at, 'infinity'), id = ANY($16::uuid[]),
+    SELECT id, coordinator, coalesce(wake_at, 'infinity'), coalesce(id = ANY($16::uuid[]), false),
         CASE WHEN address IS NULL THEN '{}' ELSE ARRAY[address] END
     FROM written
         LEFT JOIN unnest($33::uuid[], $34::text[]) AS watcher (saga_id, address) ON watcher.saga_id = written.id
@@ -199,6 +199,13 @@ FROM sagaflow.journal
 WHERE saga_id = $1
 ORDER BY seq;
 
+-- name: journals
+SELECT saga_id, seq, at, status, event::text AS event, commands::text AS commands, ignored, error::text AS error,
+    origin, actor, reason, traceparent
+FROM sagaflow.journal
+WHERE saga_id = ANY($1::uuid[])
+ORDER BY saga_id, seq;
+
 -- name: payloads
 SELECT saga_id, step, kind, round, body
 FROM sagaflow.payload
@@ -224,7 +231,8 @@ WITH saved AS (
     )
     WHERE saga.id = change.id AND saga.version = change.expected_version
         AND (change.read_at IS NULL OR saga.updated_at = change.read_at)
-    RETURNING saga.id, saga.status, saga.wake_at, change.ended, change.wake_changed, change.resend
+    RETURNING saga.id, saga.status, saga.wake_at, coalesce(change.ended, false) AS ended,
+        coalesce(change.wake_changed, false) AS wake_changed, coalesce(change.resend, false) AS resend
 ), journaled AS (
     INSERT INTO sagaflow.journal (
         saga_id, seq, status, event, commands, ignored, error, origin, actor, reason, traceparent

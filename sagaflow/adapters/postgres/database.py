@@ -178,6 +178,9 @@ def optional_text(value: str | None) -> str | None:
     return None if value is None else text(value)
 
 
-def columns(rows: Sequence[Sequence[Any]], width: int) -> Sequence[Sequence[Any]]:
-    """Rows as columns, for `unnest`."""
-    return tuple(zip(*rows, strict=True)) if rows else ((),) * width
+def columns(rows: Sequence[Sequence[Any]], width: int) -> Sequence[Sequence[Any] | None]:
+    """Rows as columns, for `unnest` of several arrays, one of which has a value in each row at least. A column without
+    any value is none: `unnest` fills it up with nulls, and the driver takes its time for each array and each value."""
+    if not rows:
+        return (None,) * width
+    return [None if column.count(None) == len(column) else column for column in zip(*rows, strict=True)]

@@ -30,7 +30,7 @@ from sagaflow.definitions.records import (
     encode_state,
 )
 
-Columns = Sequence[Sequence[Any]]
+Columns = Sequence[Sequence[Any] | None]
 
 _NO_TIMERS = encode(())
 _PAYLOAD_KINDS = {kind.value: kind for kind in PayloadKind}
@@ -64,8 +64,8 @@ def changed_sagas(changes: Sequence[Change]) -> Columns:
             change.expected_version,
             change.record.version,
             *_standing(change.record),
-            change.wake_changed,
-            change.resend,
+            change.wake_changed or None,
+            change.resend or None,
         )
         for change in changes
     ]
@@ -164,11 +164,11 @@ def deferral_of(row: asyncpg.Record) -> Deferral:
 
 
 def _standing(record: SagaRecord) -> tuple[Any, ...]:
-    """Where a saga stands: whether it has ended, when to look at it, status, state and timers."""
+    """Where a saga stands: whether it has ended (or null), when to look at it, status, state and timers."""
     state = record.state
     if state.ended:
         return True, None, state.status.value, encode_state(state), _NO_TIMERS
-    return False, record.wake_at, state.status.value, encode_state(state), encode(record.timers)
+    return None, record.wake_at, state.status.value, encode_state(state), encode(record.timers)
 
 
 def _journal_row(entry: JournalEntry) -> tuple[Any, ...]:

@@ -245,6 +245,10 @@ class PostgresStore:
         """The journal of a saga, from its beginning."""
         return [rows.journal_entry_of(row) for row in await self._fetch("journal", saga_id)]
 
+    async def journals(self, saga_ids: Sequence[UUID]) -> Sequence[JournalEntry]:
+        """The journals of these sagas, in the order of their ids, each from its beginning."""
+        return [rows.journal_entry_of(row) for row in await self._fetch("journals", saga_ids)]
+
     async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
         """All payloads of these sagas; nothing is locked."""
         return [rows.payload_of(row) for row in await self._fetch("payloads", saga_ids)]
@@ -320,7 +324,7 @@ class PostgresTransaction:
             "insert",
             process,
             *rows.new_sagas(changes),
-            [change.record.saga_id for change in changes if change.resend],
+            [change.record.saga_id for change in changes if change.resend] or None,
             *rows.journal_entries(changes),
             *rows.payloads(changes),
             *rows.watchers(changes),
@@ -344,7 +348,7 @@ class PostgresTransaction:
         Raises:
             RuntimeError: a stored version is not the expected one. Nothing of that saga was written.
         """
-        saved = await self._save(changes, process, [None] * len(changes))
+        saved = await self._save(changes, process, None)
         if len(saved) != len(changes):
             raise RuntimeError(_not_saved(changes, {row["id"] for row in saved}))
         return _watchers(saved)
@@ -364,7 +368,7 @@ class PostgresTransaction:
         return records
 
     async def _save(
-        self, changes: Sequence[Change], process: UUID, read_at: Sequence[datetime | None]
+        self, changes: Sequence[Change], process: UUID, read_at: Sequence[datetime | None] | None
     ) -> Sequence[asyncpg.Record]:
         return await self._fetch(
             "save",

@@ -135,6 +135,10 @@ ORDER BY saga_id, step, kind, round;
 -- The journal of a saga, from its beginning.
 SELECT * FROM sagaflow_journal WHERE saga_id = ? ORDER BY seq;
 
+-- name: journals
+-- The journals of a JSON array of sagas, each from its beginning.
+SELECT * FROM sagaflow_journal WHERE saga_id IN (SELECT value FROM json_each(?)) ORDER BY saga_id, seq;
+
 -- name: deferrals
 -- Since when an attempt waits, and why it could not be made last. A journal grows as long as its saga waits,
 -- so it is read from its beginning and from its end, each no further than needed.

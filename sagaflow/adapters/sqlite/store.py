@@ -259,6 +259,11 @@ class SqliteStore:
         parameters = (str(saga_id),)
         return await self._read(lambda db: [journal_entry_of(row) for row in db.execute(_SQL["journal"], parameters)])
 
+    async def journals(self, saga_ids: Sequence[UUID]) -> Sequence[JournalEntry]:
+        """The journals of these sagas, in the order of their ids, each from its beginning."""
+        parameters = (json.dumps([str(saga_id) for saga_id in saga_ids]),)
+        return await self._read(lambda db: [journal_entry_of(row) for row in db.execute(_SQL["journals"], parameters)])
+
     async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
         """All payloads of these sagas; nothing is locked."""
         return await self._read(lambda db: _payloads(db, saga_ids))

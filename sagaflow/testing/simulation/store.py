@@ -330,6 +330,11 @@ class SimulatedStore:
         """The journal of a saga, from its beginning."""
         return await self.line.call("store.read", lambda: list(self.tables.journal.get(saga_id, ())))
 
+    async def journals(self, saga_ids: Sequence[UUID]) -> Sequence[JournalEntry]:
+        """The journals of these sagas, in the order of their ids, each from its beginning."""
+        found = sorted({*saga_ids} & self.tables.journal.keys())
+        return await self.line.call("store.read", lambda: [e for one in found for e in self.tables.journal[one]])
+
     async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
         """All payloads of these sagas; nothing is locked."""
         return await self.line.call("store.read", lambda: self.stored_payloads(saga_ids))
