@@ -10,12 +10,17 @@
     why.py           sagaflow why SAGA, with telling.py
     sagas.py         sagaflow list | stuck
     show.py          sagaflow show SAGA, with drawing.py and timeline.py
+    watch.py         sagaflow watch
+    top.py           sagaflow top
+    start.py         sagaflow start SAGA
     steering.py      sagaflow retry | reply | skip | cancel | abandon, with many.py
     dead.py          sagaflow dead list | show | replay | drop
     participants.py  sagaflow participants
     check.py         sagaflow check MODULE:NAME
     graph.py         sagaflow graph MODULE:NAME
+    contract.py      sagaflow contract MODULE:NAME
     schemas.py       sagaflow schemas
+    exit_codes.py    what each exit code says
     options.py       what several commands take; servers.py: what URLs mean; loading.py: what MODULE:NAME means
 
 Whatever goes wrong is said in one line, with the mend, and never with a password.

@@ -1,6 +1,6 @@
 """The commands, and what becomes of errors.
 
-Exit codes: 0 done, 1 it could not be done, 2 it was asked for in a wrong way, 130 Ctrl-C.
+The exit codes are in exit_codes.py.
 """
 
 from __future__ import annotations
@@ -17,26 +17,27 @@ from rich.console import Console
 
 from sagaflow.cli.broker import broker_apply, broker_check, broker_plan
 from sagaflow.cli.check import check
+from sagaflow.cli.contract import contract
 from sagaflow.cli.coordinator import coordinator
 from sagaflow.cli.db import sql, status, upgrade
 from sagaflow.cli.dead import dead_drop, dead_list, dead_replay, dead_show
 from sagaflow.cli.demo import demo
 from sagaflow.cli.doctor import doctor
+from sagaflow.cli.exit_codes import ExitCode
 from sagaflow.cli.graph import graph
 from sagaflow.cli.participants import participants
 from sagaflow.cli.purge import erase, purge
 from sagaflow.cli.sagas import list_sagas, stuck
 from sagaflow.cli.schemas import schemas
 from sagaflow.cli.show import show
+from sagaflow.cli.start import start
 from sagaflow.cli.steering import abandon, cancel, reply, retry, skip
+from sagaflow.cli.top import top
+from sagaflow.cli.watch import watch
 from sagaflow.cli.why import why
 from sagaflow.errors import SagaflowError, Unavailable
 
 DISTRIBUTION: Final = "sagaflow-framework"
-
-FAILED: Final = 1
-WRONG_USAGE: Final = 2
-INTERRUPTED: Final = 130
 
 
 def _explain_usage(error: CycloptsError) -> str:
@@ -89,6 +90,8 @@ app.command(why, group=LOOK, sort_key=0)
 app.command(list_sagas, name="list", group=LOOK, sort_key=1)
 app.command(stuck, group=LOOK, sort_key=1)
 app.command(show, group=LOOK, sort_key=2)
+app.command(watch, group=LOOK, sort_key=2)
+app.command(top, group=LOOK, sort_key=2)
 app.command(dead)
 dead.default(dead_list)
 dead.command(dead_list, name="list", sort_key=1)
@@ -98,6 +101,7 @@ dead.command(dead_drop, name="drop", sort_key=4)
 app.command(doctor, group=LOOK, sort_key=-1)
 app.command(participants, group=LOOK, sort_key=4)
 app.command(check, group=LOOK, sort_key=5)
+app.command(start, group=STEER, sort_key=0)
 app.command(retry, group=STEER, sort_key=1)
 app.command(reply, group=STEER, sort_key=2)
 app.command(skip, group=STEER, sort_key=3)
@@ -105,9 +109,13 @@ app.command(cancel, group=STEER, sort_key=4)
 app.command(abandon, group=STEER, sort_key=5)
 app.command(erase, group=STEER, sort_key=6)
 app.command(graph, group=MORE)
+app.command(contract, group=MORE)
 app.command(schemas, group=MORE)
 app["--help"].group = MORE
 app["--version"].group = MORE
+app.register_install_completion_command(
+    help="Install completion for the shell that this is typed in (bash, zsh, fish).", group=MORE
+)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -117,16 +125,16 @@ def run(arguments: Sequence[str]) -> int:
         code: int | None = app(arguments)
         sys.stdout.flush()
     except CycloptsError:
-        return WRONG_USAGE  # cyclopts has said why
+        return ExitCode.WRONG_USAGE  # cyclopts has said why
     except SagaflowError as error:
         print(_explain(error), file=sys.stderr)
-        return FAILED
+        return ExitCode.FAILED
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:  # whoever read has seen enough, as in `sagaflow list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return ExitCode.FAILED
     except OSError as error:
         print(f"sagaflow: {error}", file=sys.stderr)
-        return FAILED
+        return ExitCode.FAILED
     return code or 0

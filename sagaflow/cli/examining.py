@@ -288,7 +288,7 @@ class Doctor:
         """A queue of commands or of replies that nobody reads is the sign that its owner is down."""
         states = {one.declaration.name: one.state for one in found if one.state is not None}
         owners = {
-            plan.queue(Address(kind, name)): f"{what} {name}"
+            plan.queue(Address(kind, name)).name: f"{what} {name}"
             for kind, what, names in (
                 (QueueKind.COMMANDS, "participant", plan.participants),
                 (QueueKind.REPLIES, "coordinator", plan.coordinators),

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 from cyclopts import Parameter, validators
 from rich.text import Text
 
+from sagaflow.cli.exit_codes import ExitCode
 from sagaflow.cli.options import as_typed, console, new_table, print_json
 from sagaflow.cli.sagas import STATUS_STYLES
 from sagaflow.core.plan import Operation
@@ -19,8 +20,6 @@ from sagaflow.definitions.messages import printable
 from sagaflow.definitions.sensitive import MASK
 from sagaflow.runners.operator import Operator
 from sagaflow.runners.repairs import OpenOperation, Prospect, Repair, Repaired, RepairFilter, RepairOutcome
-
-WRONG_USAGE: Final = 2
 
 NOT_DONE: Final = frozenset({RepairOutcome.REFUSED, RepairOutcome.FAILED})
 """What makes the exit code 1."""
@@ -64,7 +63,7 @@ EVERY: Final = Which()
 def say_wrong_usage(what: str) -> int:
     """Say why a command cannot be meant like this; returns the exit code."""
     print(f"sagaflow: {what}", file=sys.stderr)
-    return WRONG_USAGE
+    return ExitCode.WRONG_USAGE
 
 
 async def steer_many(

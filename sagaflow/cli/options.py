@@ -40,6 +40,10 @@ Step = Annotated[
     Parameter(help="Which step, with its participant or without; the only one that is stuck if left out."),
 ]
 Limit = Annotated[int, Parameter(validator=validators.Number(gte=1), help="How many at most.")]
+Timeout = Annotated[
+    float | None,
+    Parameter(validator=validators.Number(gte=0), help="Wait no longer than so many seconds; else for ever."),
+]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, for programs.")]
 
 

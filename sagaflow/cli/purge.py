@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Annotated
@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sagaflow.cli.many import say_wrong_usage
-from sagaflow.cli.options import Database, Json, print_json
+from sagaflow.cli.options import Actor, Database, Json, Reason, print_json, this_user
 from sagaflow.cli.servers import Line, opened_store, opened_transactions
 from sagaflow.definitions.records import PurgePage
 from sagaflow.definitions.retention import Retention, duration_of
-from sagaflow.errors import NotPossible, SagaNotFound
+from sagaflow.runners.operator import Operator
 from sagaflow.runners.purging import PAGE, REST, open_sagas, purge_barrier, purge_sagas
 
 NONE = timedelta(0)
@@ -94,31 +94,29 @@ async def erase(
     saga_ids: list[UUID],
     /,
     *,
+    reason: Reason,
     database: Database,
+    actor: Actor = None,
     yes: Annotated[bool, Parameter(negative="", help="Do it, instead of saying what would be erased.")] = False,
     json: Json = False,
 ) -> int:
     """Erase what sagas were given, sent and returned: their payloads. That they were, and how they went, is kept.
 
-    Only sagas that have ended can be erased.
+    Only sagas that have ended can be erased. Messages of theirs that the coordinator has put aside go with them.
     """
+    asked = list(dict.fromkeys(saga_ids))
     async with opened_store(database) as store:
-        found = {record.saga_id: record for record in await store.find(saga_ids)}
-        for saga_id in saga_ids:
-            if saga_id not in found:
-                raise SagaNotFound(f"there is no saga {saga_id}; nothing was erased")
-            if not found[saga_id].state.ended:
-                raise NotPossible(
-                    f"saga {saga_id} is {found[saga_id].status} and needs its payloads; erase it when it has ended. "
-                    "Nothing was erased"
-                )
-        erased: Sequence[UUID] = await store.erase(saga_ids) if yes else list(found)
+        operator = Operator(store, actor or this_user())
+        if yes:
+            await operator.erase(asked, reason=reason)
+        else:
+            await operator.expect_erasable(asked)
     if json:
-        for saga_id in erased:
+        for saga_id in asked:
             print_json({"saga_id": saga_id, "erased": yes})
     else:
         done = "were erased" if yes else "would be erased; to do it, add --yes"
-        print(f"the payloads of {len(erased)} saga{'' if len(erased) == 1 else 's'} {done}")
+        print(f"the payloads of {len(asked)} saga{'' if len(asked) == 1 else 's'} {done}")
     return 0
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 from cyclopts import Parameter
+from rich.table import Table
 from rich.text import Text
 
 from sagaflow.cli.options import Database, Json, Limit, as_typed, console, moment, new_table, print_json
@@ -16,6 +18,7 @@ from sagaflow.core.plan import Operation
 from sagaflow.core.state import SagaStatus
 from sagaflow.definitions import ids
 from sagaflow.definitions.messages import ErrorInfo, printable
+from sagaflow.definitions.ports import SagaStore
 from sagaflow.definitions.records import SagaFilter, SagaRecord
 from sagaflow.errors import DefinitionError
 from sagaflow.runners.overviews import Wait, waits_of
@@ -31,39 +34,47 @@ STATUS_STYLES: Final[Mapping[SagaStatus, str]] = {
 }
 
 
-async def list_sagas(
-    *,
-    database: Database,
-    saga: Annotated[str | None, Parameter(help="Only sagas of this name.")] = None,
-    status: Annotated[list[SagaStatus] | None, Parameter(negative="", help="Only with this status.")] = None,
-    key: Annotated[str | None, Parameter(help="Only the one with this key.")] = None,
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Which sagas are listed: the latest of those to which all of this applies."""
+
+    saga: Annotated[str | None, Parameter(help="Only sagas of this name.")] = None
+    status: Annotated[list[SagaStatus] | None, Parameter(negative="", help="Only with this status.")] = None
+    key: Annotated[str | None, Parameter(help="Only the one with this key.")] = None
     waiting: Annotated[
         bool, Parameter(negative="", help="Only what nobody can do now, with the reason and since when.")
-    ] = False,
-    step: Annotated[str | None, Parameter(help="Only where an operation of this step failed or waits.")] = None,
-    error: Annotated[
-        str | None, Parameter(help="Only with this type of last error; NoAnswer: nobody answered.")
-    ] = None,
-    older: Annotated[str | None, Parameter(help="Only what began longer ago, such as 90s, 15m, 1h or 2d.")] = None,
-    limit: Limit = 20,
-    json: Json = False,
-) -> int:
+    ] = False
+    step: Annotated[str | None, Parameter(help="Only where an operation of this step failed or waits.")] = None
+    error: Annotated[str | None, Parameter(help="Only with this type of last error; NoAnswer: nobody answered.")] = None
+    older: Annotated[str | None, Parameter(help="Only what began longer ago, such as 90s, 15m, 1h or 2d.")] = None
+    limit: Limit = 20
+
+    async def of(self, store: SagaStore) -> Sequence[SagaRecord]:
+        """Those sagas, as they are now."""
+        before = None if self.older is None else began_before(self.older, datetime.now(UTC))
+        statuses = frozenset(self.status or ())
+        matching = SagaFilter(saga=self.saga, statuses=statuses, key=self.key, waiting=self.waiting, before=before)
+        if self.step is None and self.error is None:
+            return await store.list(matching, self.limit)
+        return await failing(store, matching, self.step, self.error, self.limit)
+
+
+EVERY_SAGA: Final = Listed()
+
+
+async def list_sagas(*, database: Database, listed: Listed = EVERY_SAGA, json: Json = False) -> int:
     """List sagas, the latest first."""
-    before = None if older is None else began_before(older, datetime.now(UTC))
     async with opened_store(database) as store:
-        matching = SagaFilter(saga=saga, statuses=frozenset(status or ()), key=key, waiting=waiting, before=before)
-        if step is None and error is None:
-            records = await store.list(matching, limit)
-        else:
-            records = await failing(store, matching, step, error, limit)
-        waits = await waits_of(store, records) if waiting else ()
+        records = await listed.of(store)
+        waits = await waits_of(store, records) if listed.waiting else ()
     if json:
         for record in records:
-            print_json(fields_of(record) | ({"waiting": _waits(record, waits)} if waiting else {}))
+            print_json(fields_of(record) | ({"waiting": _waits(record, waits)} if listed.waiting else {}))
     elif waits:
         _draw_waits(waits)
     elif records:
-        _draw_list(records)
+        console().print(table_of(records))
     else:
         print("no saga matches")
     return 0
@@ -149,7 +160,8 @@ def fields_of(record: SagaRecord) -> dict[str, Any]:
     }
 
 
-def _draw_list(records: Sequence[SagaRecord]) -> None:
+def table_of(records: Sequence[SagaRecord]) -> Table:
+    """Sagas for people."""
     table = new_table("saga id", "saga", "key", "status", "started", "took")
     table.columns[0].no_wrap = True
     for record in records:
@@ -161,7 +173,7 @@ def _draw_list(records: Sequence[SagaRecord]) -> None:
             moment(record.started_at),
             _duration(record),
         )
-    console().print(table)
+    return table
 
 
 def _waits(record: SagaRecord, waits: Sequence[Wait]) -> Sequence[Mapping[str, Any]]:

@@ -24,7 +24,7 @@ from sagaflow.errors import MissingExtra
 from sagaflow.runners.operator import Operator
 from sagaflow.runners.repairs import Abandon, Cancel, GiveReply, Repair, RetryStep, SkipStep
 
-JSON_FORM = "JSON, or @FILE with JSON in it"
+INPUT_FORM = "JSON, or @FILE with JSON in it, or - for standard input"
 
 
 async def retry(
@@ -34,13 +34,15 @@ async def retry(
     reason: Reason,
     database: Database,
     step: Step = None,
-    input: Annotated[str | None, Parameter(help=f"What to send instead, from now on: {JSON_FORM}.")] = None,  # noqa: A002  # the name of the option
+    input: Annotated[  # noqa: A002  # the name of the option
+        str | None, Parameter(allow_leading_hyphen=True, help=f"What to send instead, from now on: {INPUT_FORM}.")
+    ] = None,
     which: Which = EVERY,
     actor: Actor = None,
     json: Json = False,
 ) -> int:
     """Try a stuck operation again, now and with a fresh budget of attempts."""
-    repair = RetryStep() if input is None else RetryStep(_payload(input))
+    repair = RetryStep() if input is None else RetryStep(typed_payload(input))
     return await _steer("retry", repair, saga_id, which, step, reason, database, actor, json, input=input)
 
 
@@ -52,7 +54,9 @@ async def reply(
     reason: Reason,
     database: Database,
     step: Step = None,
-    result: Annotated[str | None, Parameter(help=f"What the action returned: {JSON_FORM}.")] = None,
+    result: Annotated[
+        str | None, Parameter(allow_leading_hyphen=True, help=f"What the action returned: {INPUT_FORM}.")
+    ] = None,
     which: Which = EVERY,
     actor: Actor = None,
     json: Json = False,
@@ -60,7 +64,7 @@ async def reply(
     """Say by hand how an operation ended. A step that is not done is undone all the same, in case it was."""
     if result is not None and not succeeded:
         return say_wrong_usage("only what succeeded has a --result")
-    repair = GiveReply(succeeded, NULL if result is None else _payload(result))
+    repair = GiveReply(succeeded, NULL if result is None else typed_payload(result))
     flag = "--succeeded" if succeeded else "--refused"
     return await _steer(f"reply {flag}", repair, saga_id, which, step, reason, database, actor, json, result=result)
 
@@ -154,13 +158,15 @@ def _observer() -> Observer:
         return NOBODY
 
 
-def _payload(said: str) -> bytes:
+def typed_payload(said: str) -> bytes:
     """The JSON that was typed, or that is in the file that was named.
 
     Raises:
         PayloadError: it is none, or is over a limit.
         OSError: the file cannot be read.
     """
+    if said == "-":
+        return payloads.of_json(sys.stdin.buffer.read(PAYLOAD_BYTES_MAX + 1))
     if not said.startswith("@"):
         return payloads.of_json(os.fsencode(said))
     with Path(said[1:]).open("rb") as file:

@@ -42,6 +42,8 @@ class OnStuck(StrEnum):
 class Operation(StrEnum):
     """The two things that a participant can be asked to do for a step."""
 
+    __hash__ = str.__hash__  # that of enums is a call of Python
+
     ACTION = "action"
     COMPENSATION = "compensation"
 

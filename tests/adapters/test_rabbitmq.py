@@ -14,10 +14,13 @@ from urllib.parse import urlsplit
 import aio_pika
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
+from aiormq import spec
+from aiormq.abc import DeliveredMessage
+from pamqp.header import ContentHeader
 
 from sagaflow.adapters.rabbitmq import RabbitTransport, connection, delete_namespace
 from sagaflow.adapters.rabbitmq.consuming import Consumer
-from sagaflow.adapters.rabbitmq.stream import RabbitDelivery
+from sagaflow.adapters.rabbitmq.stream import RabbitDelivery, Stream
 from sagaflow.adapters.rabbitmq.topology import ANSWERS_EXPIRE_SECONDS, DEAD_DELIVERY_LIMIT, DELIVERY_LIMIT
 from sagaflow.definitions.ports import Address, Letter, QueueKind, Transport
 from sagaflow.errors import NotPermitted, Unavailable
@@ -401,13 +404,11 @@ async def test_what_has_expired_comes_to_the_companion_of_its_own_queue(transpor
 def test_why_it_was_given_up_is_looked_for_in_each_place_where_a_broker_may_say_it(
     headers: dict[str, Any], reason: str
 ) -> None:
-    class Message:
-        def __init__(self) -> None:
-            self.headers = headers
+    async def settle(tag: int) -> None: ...
 
-    async def on_settled() -> None: ...
-
-    assert RabbitDelivery(Message(), on_settled).reason == reason  # type: ignore[arg-type]  # all that is looked at
+    header = ContentHeader(properties=spec.Basic.Properties(headers=headers))
+    message = DeliveredMessage(spec.Basic.Deliver(), header, b"[]", None)  # type: ignore[arg-type]  # no channel
+    assert RabbitDelivery(message, settle).reason == reason
 
 
 async def test_without_declare_a_missing_companion_is_told(
@@ -1038,3 +1039,29 @@ async def test_neither_payload_nor_password_is_logged(
     assert "canary" not in own
     assert password not in own
     assert password not in caplog.text
+
+
+async def test_what_is_settled_in_one_moment_is_acknowledged_with_one_frame_and_nothing_else_with_it() -> None:
+    frames: list[tuple[int, bool]] = []
+
+    class Driver:
+        async def basic_ack(self, delivery_tag: int, multiple: bool = False, wait: bool = True) -> None:
+            frames.append((delivery_tag, multiple))
+
+    came: list[RabbitDelivery] = []
+    stream = Stream(None, came.append, 10)  # type: ignore[arg-type]  # the channel is not closed here
+    stream._driver = Driver()  # type: ignore[assignment]  # all that is asked of it
+    for tag in range(1, 8):
+        deliver = spec.Basic.Deliver(consumer_tag="c", delivery_tag=tag)
+        await stream._on_message(DeliveredMessage(deliver, ContentHeader(), b"[]", None))  # type: ignore[arg-type]
+
+    async def acknowledged(*tags: int) -> list[tuple[int, bool]]:
+        frames.clear()
+        await asyncio.gather(*(came[tag - 1].ack() for tag in tags))
+        return frames
+
+    assert await acknowledged(2, 1, 4) == [(2, True), (4, False)], "the third is still out"
+    assert await acknowledged(6) == [(6, False)]
+    assert await acknowledged(3) == [(3, False)]
+    assert await acknowledged(7, 5) == [(7, True)], "the sixth was acknowledged before"
+    assert stream.is_idle

@@ -1,6 +1,6 @@
 """Runs chaos, and judges what is left.
 
-python -m tests.chaos [--seed N] [--seconds S] [--coordinators 2..4] [--customers N] [--pairs]
+python -m tests.chaos [--seed N] [--seconds S] [--coordinators 2..4] [--customers N] [--pairs | --twins]
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from tests.chaos.customers import Customers
 from tests.chaos.history import History, find_faults
 from tests.chaos.nemesis import Nemesis
-from tests.chaos.points import PAIRS, NotHit, die_at
+from tests.chaos.points import PAIRS, TWINS, NotHit, die_at
 from tests.chaos.servers import Servers
 from tests.chaos.shop.__main__ import CLIENTS, COORDINATOR
 from tests.chaos.shop.services import SERVICES
@@ -65,10 +65,11 @@ async def run(arguments: argparse.Namespace, directory: Path) -> bool:
                 through=lambda url: by_port[urlsplit(url).port].through(url),
             )
         )
-        stage.add(COORDINATOR, 1 if arguments.pairs else arguments.coordinators)  # alone, it passes every point
+        pairs = PAIRS if arguments.pairs else TWINS if arguments.twins else ()
+        stage.add(COORDINATOR, 1 if arguments.pairs else 2 if pairs else arguments.coordinators)  # few pass every point
         for service in SERVICES:
             stage.add(service, 1 if arguments.pairs else SERVICE_PROCESSES)
-        for role in () if arguments.pairs else CLIENTS:
+        for role in () if pairs else CLIENTS:
             stage.add(role, CLIENT_PROCESSES)
         log = stack.enter_context((directory / "faults.log").open("w"))
         nemesis = Nemesis(stage, servers, wires, seed=arguments.seed, log=log)
@@ -77,8 +78,8 @@ async def run(arguments: argparse.Namespace, directory: Path) -> bool:
             customers = Customers(client, seed=arguments.seed, count=arguments.customers)
             customers.open()
             try:
-                if arguments.pairs:
-                    for pair in PAIRS:
+                if pairs:
+                    for pair in pairs:
                         nemesis.note(str(pair))
                         await die_at(stage, *pair)
                         nemesis.met["pair of crash points"] += 1
@@ -176,6 +177,7 @@ def main() -> int:
     parser.add_argument("--coordinators", type=int, default=3)
     parser.add_argument("--customers", type=int, default=CUSTOMERS)
     parser.add_argument("--pairs", action="store_true", help="instead: each pair of crash points, in turn")
+    parser.add_argument("--twins", action="store_true", help="instead: pairs of points of two of a kind, in turn")
     arguments = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="sagaflow-chaos-"))
     print(f"chaos: seed {arguments.seed}, {arguments.seconds:.0f} s of faults; logs in {directory}", flush=True)
@@ -185,7 +187,7 @@ def main() -> int:
         print("Nothing lost, nothing twice, nothing stranded.")
         return 0
     asked = f"--coordinators {arguments.coordinators} --customers {arguments.customers}"
-    pairs = " --pairs" if arguments.pairs else ""
+    pairs = " --pairs" if arguments.pairs else " --twins" if arguments.twins else ""
     seconds = f"--seconds {arguments.seconds:g}"
     print(f"Again: .venv/bin/python -m tests.chaos --seed {arguments.seed} {seconds} {asked}{pairs}")
     return 1

@@ -124,6 +124,12 @@ class Crew:
             self.kills[member.role] += 1
             member.process.kill()
 
+    def may_end(self, name: str) -> None:
+        """Have it be no surprise if the process that is there now ends, however it does."""
+        process = self.members[name].process
+        assert process is not None
+        self._to_die.add(process.pid)
+
     async def renew(self, name: str) -> None:
         """Tell it to stop, in good order, and wait until another serves in its place."""
         member = self.members[name]

@@ -39,6 +39,13 @@ PAIRS: Final[Sequence[tuple[Place, Place]]] = [
     (first, second) for first, second in combinations(PLACES, 2) if first[0] != second[0]
 ]
 
+TWINS: Final[Sequence[tuple[Place, Place]]] = [
+    ((name, first), (f"{name.removesuffix('1')}2", second))
+    for name in (f"{COORDINATOR}-1", SERVICE)
+    for first, second in combinations([point for place, point in PLACES if place == name], 2)
+]
+"""Two of a kind, each of which dies at a point of its own."""
+
 
 class NotHit(Exception):
     """A process was armed, and did not come by its point."""

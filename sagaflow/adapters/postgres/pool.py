@@ -189,10 +189,13 @@ def _told_by_statement(server_settings: Mapping[str, str], settings: Mapping[str
             await begin(connection)
 
     async def reset(connection: asyncpg.Connection) -> None:
-        await connection.execute(connection.get_reset_query())
-        await _apply(connection, server_settings)
+        if clear is None:
+            await connection.execute(connection.get_reset_query())
+        else:
+            await clear(connection)
+        await _apply(connection, server_settings)  # what is reset is what it was when the pooler connected
 
-    return {**settings, "init": init, "reset": clear if clear is not None else reset}
+    return {**settings, "init": init, "reset": keep_as_it_is if clear is keep_as_it_is else reset}
 
 
 async def _apply(connection: asyncpg.Connection, server_settings: Mapping[str, str]) -> None:

@@ -154,9 +154,10 @@ class BrokerPlan:
             Permission(Role.SETUP, "setup", everything, everything, everything),
         ]
 
-    def queue(self, address: Address) -> str:
-        """The name of the queue of an address."""
-        return self._topology.queue(address)
+    def queue(self, address: Address) -> Queue:
+        """The queue of an address in this namespace, whether it is of this plan or not."""
+        *_, queue = (one for one in self._topology.declarations([address]) if isinstance(one, Queue))
+        return queue
 
     def definitions(self, virtual_host: str) -> Mapping[str, Any]:
         """The same as a file for `rabbitmqctl import_definitions`. Users and their permissions are not in it: only

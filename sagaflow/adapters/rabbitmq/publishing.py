@@ -7,12 +7,13 @@ import math
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import uuid4
 
-from aio_pika import DeliveryMode, Message
-from aio_pika.abc import AbstractChannel, AbstractExchange
+from aio_pika import DeliveryMode
+from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import PublishError
+from aiormq import Channel as DriverChannel
 from aiormq import spec
 
 from sagaflow.adapters.parcels import Parcel, pack
@@ -26,6 +27,10 @@ from sagaflow.errors import Unavailable
 
 UNCONFIRMED_MAX: Final = 256
 """Bodies on their way on one channel. More would not be faster, and each confirm would cost more."""
+
+UNDRAINED_BYTES_MAX: Final = 65_536
+"""A body that is larger waits until the socket has taken it before the next one is written; smaller ones are written
+together. So what waits in the memory of the process is bounded, by this times `UNCONFIRMED_MAX`."""
 
 EXPIRATION_SECONDS_MAX: Final = 4_294_967.0
 """The broker refuses, and with it the whole channel, what does not fit into 32 bits of milliseconds."""
@@ -60,7 +65,10 @@ class Publisher:
             connection = self._link.connection
             await connection.until_unblocked(self._timeout_seconds)
             with self._use(await self._lane_on(connection)) as lane:
-                await _all(lane.send(parcel) for parcel in parcels)
+                if len(parcels) == 1:
+                    await lane.send(parcels[0])
+                else:
+                    await _all(lane.send(parcel) for parcel in parcels)
 
     async def close(self) -> None:
         """Wait for channels that are being closed; the link is closed by now."""
@@ -75,6 +83,8 @@ class Publisher:
         return False
 
     async def _lane_on(self, connection: Connection) -> Lane:
+        if self._lane is not None and not self._lane.is_closed:
+            return self._lane
         async with asyncio.timeout(self._timeout_seconds), self._opening:
             if self._lane is None or self._lane.is_closed:
                 self._lane = await Lane.open(connection, self._topology, self._timeout_seconds)
@@ -106,14 +116,14 @@ class Lane:
         connection: Connection,
         topology: Topology,
         channel: AbstractChannel,
-        exchange: AbstractExchange,
+        driver: DriverChannel,
         timeout_seconds: float,
     ) -> None:
         self.users = 0
         self._connection = connection
         self._topology = topology
         self._channel = channel
-        self._exchange = exchange
+        self._driver = driver
         self._timeout_seconds = timeout_seconds
         self._known: set[Address] = set()
         self._preparing: defaultdict[Address, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -124,8 +134,8 @@ class Lane:
         """Open a channel; the exchange exists then, since publishing to none would end the connection."""
         await topology.prepare(connection, [])
         channel = await connection.channel(confirms=True)
-        exchange = await channel.get_exchange(topology.exchange, ensure=False)
-        return cls(connection, topology, channel, exchange, timeout_seconds)
+        driver = cast(DriverChannel, await channel.get_underlay_channel())
+        return cls(connection, topology, channel, driver, timeout_seconds)
 
     @property
     def is_closed(self) -> bool:
@@ -159,8 +169,7 @@ class Lane:
 
     async def _send(self, parcel: Parcel) -> None:
         has_to_arrive = parcel.to.kind is not QueueKind.ANSWERS
-        message = Message(
-            parcel.body,
+        properties = spec.Basic.Properties(
             content_type="application/json",
             delivery_mode=DeliveryMode.PERSISTENT if has_to_arrive else DeliveryMode.NOT_PERSISTENT,
             # The driver matches returned messages by this: of two with the same one it would lose the other.
@@ -168,21 +177,24 @@ class Lane:
             expiration=_expiration(parcel.expires_seconds),
         )
         async with self._window:
-            confirmation = await self._exchange.publish(
-                message,
-                self._topology.queue(parcel.to),
+            confirmation = await self._driver.basic_publish(
+                parcel.body,
+                exchange=self._topology.exchange,
+                routing_key=self._topology.queue(parcel.to),
+                properties=properties,
                 mandatory=has_to_arrive,
                 timeout=self._timeout_seconds,
+                wait=len(parcel.body) > UNDRAINED_BYTES_MAX,
             )
         if not isinstance(confirmation, spec.Basic.Ack):
             raise Unavailable(f"messages to {parcel.to} were not confirmed but answered with {confirmation!r:.100}")
 
 
-def _expiration(seconds: float | None) -> float | None:
+def _expiration(seconds: float | None) -> str | None:
     """Whole milliseconds, rounded up; none if they are more than the broker can count."""
     if seconds is None or seconds > EXPIRATION_SECONDS_MAX:
         return None
-    return (max(1, math.ceil(seconds * 1_000)) + 0.5) / 1_000  # the driver rounds down, and 0.57 s would be 569 ms
+    return str(max(1, math.ceil(seconds * 1_000)))
 
 
 async def _all(sendings: Iterable[Coroutine[Any, Any, None]]) -> None:

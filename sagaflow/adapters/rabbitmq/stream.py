@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import AMQPChannelError
+from aiormq.abc import AbstractChannel as DriverChannel
+from aiormq.abc import DeliveredMessage
 
 from sagaflow.adapters.rabbitmq.connection import close_channel
 from sagaflow.adapters.rabbitmq.failures import reason, unavailable
@@ -33,9 +35,14 @@ class Stream:
         self._prefetch = prefetch
         self._ended = asyncio.Event()
         self._is_cancelled = False
-        self._outstanding = 0
-        self._queue: AbstractQueue | None = None
-        self._tag = ""
+        self._open: dict[int, None] = {}
+        """The tags of deliveries that are out, in the order in which they came, which is the order of the tags."""
+        self._settled: list[int] = []
+        """... that are to be acknowledged by the next `_acknowledge`."""
+        self._next: asyncio.Task[None] | None = None
+        self._acknowledging: set[asyncio.Task[None]] = set()
+        self._driver: DriverChannel | None = None
+        self._tag: str | None = None
 
     @classmethod
     async def open(
@@ -53,12 +60,12 @@ class Stream:
     @property
     def has_room(self) -> bool:
         """Whether another delivery may come before one is acknowledged."""
-        return self._outstanding < self._prefetch
+        return len(self._open) < self._prefetch
 
     @property
     def is_idle(self) -> bool:
         """Whether all that has come is acknowledged."""
-        return self._outstanding == 0
+        return not self._open
 
     async def has_ended(self, within_seconds: float) -> bool:
         """Wait that long, or until it has ended; return whether it has."""
@@ -76,34 +83,58 @@ class Stream:
         """Have no more deliveries; those that are out can be acknowledged."""
         self._is_cancelled = True
         with suppress(Unavailable), unavailable("cancelling"):  # without a connection there is nothing to cancel
-            if self._queue is not None:
-                await self._queue.cancel(self._tag)
+            if self._driver is not None and self._tag is not None:
+                await self._driver.basic_cancel(self._tag)
 
     async def close(self) -> None:
         """Close the channel; what is not acknowledged comes again."""
         await close_channel(self._channel)
 
     async def _consume(self, queue: str) -> None:
-        driver = await self._channel.get_underlay_channel()
+        self._driver = driver = await self._channel.get_underlay_channel()
         driver.on_consumer_cancel_callbacks.add(self._on_cancel)
         self._channel.close_callbacks.add(self._on_close)
         # The bound counts for the consumers that come after it.
-        await self._channel.set_qos(prefetch_count=self._prefetch)
-        self._queue = await self._channel.get_queue(queue, ensure=False)
-        self._tag = await self._queue.consume(self._on_message)
+        await driver.basic_qos(prefetch_count=self._prefetch)
+        self._tag = (await driver.basic_consume(queue, self._on_message)).consumer_tag
 
-    async def _on_message(self, message: AbstractIncomingMessage) -> None:
+    async def _on_message(self, message: DeliveredMessage) -> None:
         """Pass it on and be done: the driver cancels what still runs here when the connection is lost."""
+        tag = message.delivery_tag
+        assert tag is not None
+        assert self._driver is not None
         if self._is_cancelled:
             with suppress(Unavailable), unavailable("returning"):
-                await message.reject(requeue=True)
+                await self._driver.basic_reject(tag, requeue=True)
             return
         self.received += 1
-        self._outstanding += 1
-        self._receive(RabbitDelivery(message, self._on_settled))
+        self._open[tag] = None
+        self._receive(RabbitDelivery(message, self._settle))
 
-    async def _on_settled(self) -> None:
-        self._outstanding -= 1
+    async def _settle(self, tag: int) -> None:
+        """Acknowledge it, together with whatever else is settled in the same moment."""
+        self._settled.append(tag)
+        if self._next is None:
+            self._next = asyncio.create_task(self._acknowledge(), name="sagaflow acknowledges")
+            self._acknowledging.add(self._next)
+            self._next.add_done_callback(self._acknowledging.discard)
+        await asyncio.shield(self._next)
+
+    async def _acknowledge(self) -> None:
+        settled, self._settled, self._next = sorted(self._settled), [], None
+        for tag in settled:
+            del self._open[tag]
+        still_out = next(iter(self._open), None)
+        all_until = [tag for tag in settled if still_out is None or tag < still_out]
+        try:
+            with unavailable("deliveries are not acknowledged"):
+                assert self._driver is not None
+                if all_until:
+                    await self._driver.basic_ack(all_until[-1], multiple=len(all_until) > 1, wait=False)
+                for tag in settled[len(all_until) :]:
+                    await self._driver.basic_ack(tag, wait=False)
+        except Unavailable as error:
+            logs.DELIVERY_LOST.write(error=error)
         await self._close_when_idle()
 
     async def _close_when_idle(self) -> None:
@@ -125,11 +156,12 @@ class Stream:
 class RabbitDelivery:
     """A body that has arrived."""
 
-    __slots__ = ("_is_settled", "_message", "_on_settled")
+    __slots__ = ("_headers", "_is_settled", "_message", "_settle")
 
-    def __init__(self, message: AbstractIncomingMessage, on_settled: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, message: DeliveredMessage, settle: Callable[[int], Awaitable[None]]) -> None:
         self._message = message
-        self._on_settled = on_settled
+        self._headers = message.header.properties.headers or {}
+        self._settle = settle
         self._is_settled = False
 
     @property
@@ -140,13 +172,13 @@ class RabbitDelivery:
     @property
     def again(self) -> bool:
         """Whether the broker says that it has delivered it before."""
-        count = self._message.headers.get("x-delivery-count")
+        count = self._headers.get("x-delivery-count")
         return bool(self._message.redelivered) or (isinstance(count, int) and count > 0)
 
     @property
     def reason(self) -> str:
         """Why the broker gave it up, in the broker's word; of one that it did not, "unknown"."""
-        headers = self._message.headers
+        headers = self._headers
         deaths = headers.get("x-death")
         latest = (
             deaths[0].get("reason") if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else None
@@ -159,10 +191,5 @@ class RabbitDelivery:
         if self._is_settled:
             return
         self._is_settled = True
-        try:
-            with unavailable("a delivery is not acknowledged"):
-                await self._message.ack()
-        except Unavailable as error:
-            logs.DELIVERY_LOST.write(error=error)
-        finally:
-            await self._on_settled()
+        assert self._message.delivery_tag is not None
+        await self._settle(self._message.delivery_tag)

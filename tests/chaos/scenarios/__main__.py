@@ -3,10 +3,12 @@
     python -m tests.chaos.scenarios NAME [--seed N]
 
 broker-wiped   the broker dies, and comes back without any of its data
+limits         processes run out of descriptors, and of memory (needs root, for control groups)
 permissions    rights are taken away, one after the other, from the role of the coordinator, that of a service, and the
                user of the broker, and granted again
 disk-full      the disk of the coordinator's database is full for a while (needs root, for a file system of its own)
 snapshot       a transaction with an old snapshot stays open, so that no dead row can be cleared away
+pooler         pgbouncer stands before the database: of sessions, dying, of transactions
 upgrade        every process is replaced, one after the other, and migrations run
 truncations    connections end at each place within a frame, on both sides, in both protocols
 """
@@ -31,7 +33,10 @@ import asyncpg
 from tests.chaos.customers import Customers
 from tests.chaos.frames import PLACES, Place, Side
 from tests.chaos.load import Load, judge
+from tests.chaos.scenarios import limits
+from tests.chaos.scenarios.limits import run_out
 from tests.chaos.scenarios.permissions import take_rights_away
+from tests.chaos.scenarios.pooler import NoPooler, pool, pooler_before
 from tests.chaos.scenarios.scene import Scene, until
 from tests.chaos.scenarios.upgrades import roll_out
 from tests.chaos.servers import Servers
@@ -141,7 +146,9 @@ def _control(control: object) -> PrivateServer:
 SCENARIOS: Final[Mapping[str, Callable[[Scene], Awaitable[None]]]] = {
     "broker-wiped": wipe_broker,
     "disk-full": fill_disk,
+    "limits": run_out,
     "permissions": take_rights_away,
+    "pooler": pool,
     "snapshot": hold_snapshot,
     "truncations": truncate,
     "upgrade": roll_out,
@@ -158,7 +165,11 @@ async def run(name: str, directory: Path, seed: int) -> list[str]:
         wires = {name: await stack.enter_async_context(Wire(server.url)) for name, server in named.items()}
         by_port = {str(wire.server_port): wire for wire in wires.values()}
 
+        pooler = stack.enter_context(pooler_before(servers.common.url)) if name == "pooler" else None
+
         def through(url: str) -> str:
+            if pooler is not None and pooler.is_before(url):
+                return pooler.through(url)
             return by_port[url.rpartition("@")[2].partition("/")[0].rpartition(":")[2]].through(url)
 
         stage = await stack.enter_async_context(
@@ -167,7 +178,7 @@ async def run(name: str, directory: Path, seed: int) -> list[str]:
                 postgres=servers.postgres,
                 rabbitmq=servers.broker.url,
                 seed=seed,
-                least_rights=True,
+                least_rights=pooler is None,  # it knows one login
                 through=through,
                 tidy=False,
             )
@@ -179,7 +190,7 @@ async def run(name: str, directory: Path, seed: int) -> list[str]:
             customers.open()
             load = Load(customers, orders=ORDERS)
             await load.goes_on("before")
-            await SCENARIOS[name](Scene(servers, wires, stage, load))
+            await SCENARIOS[name](Scene(servers, wires, stage, load, pooler))
             for wire in wires.values():
                 for line in wire.lines:
                     line.cut()  # some may still be about to end
@@ -195,10 +206,16 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.name == "disk-full" and os.geteuid() != 0:
         parser.error("disk-full mounts a file system, and so needs root")
+    if arguments.name == "limits" and (reason := limits.why_not_here()) is not None:
+        parser.error(f"limits: {reason}")
     directory = Path(tempfile.mkdtemp(prefix="sagaflow-scenario-"))
     logging.basicConfig(filename=directory / "customers.log")
     print(f"{arguments.name}, seed {arguments.seed}; logs in {directory}", flush=True)
-    wrong = asyncio.run(run(arguments.name, directory, arguments.seed))
+    try:
+        wrong = asyncio.run(run(arguments.name, directory, arguments.seed))
+    except NoPooler as reason:
+        print(f"not played: {reason}")
+        return 2
     for problem in wrong:
         print(f"WRONG: {problem}")
     if wrong:

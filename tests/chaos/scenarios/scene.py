@@ -7,11 +7,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.chaos.load import LOOK_SECONDS, PATIENCE_SECONDS, Load
 from tests.chaos.servers import Servers
 from tests.chaos.stage import Stage
 from tests.chaos.wire import Wire
+
+if TYPE_CHECKING:
+    from tests.chaos.scenarios.pooler import Pooler
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Scene:
     wires: Mapping[str, Wire]
     stage: Stage
     load: Load
+    pooler: Pooler | None = None
 
     def listen(self) -> Ear:
         """Hear what the processes log from now on."""

@@ -30,7 +30,7 @@ from tests.chaos.notebook import Notebook
 from tests.chaos.shop.client import Client
 from tests.chaos.shop.saga import shop
 from tests.chaos.shop.services import SERVICES
-from tests.chaos.shop.till import SELLERS, Till
+from tests.chaos.shop.till import SELLERS, Till, be_impatient
 
 log = logging.getLogger("shop")
 
@@ -49,8 +49,9 @@ NO_SERVER: Final = 3
 
 PR_SET_PDEATHSIG: Final = 1
 
+COMMAND_SECONDS: Final = 5.0
 IMPATIENT: Final[dict[str, Any]] = {
-    "command_timeout": 5.0,
+    "command_timeout": COMMAND_SECONDS,
     "server_settings": {"idle_in_transaction_session_timeout": "6s"},
 }
 """A run is short: what a connection that is half open holds has to be given up in seconds."""
@@ -112,7 +113,9 @@ async def _begin(role: str, database: str, stack: AsyncExitStack) -> list[asynci
     write, unsettled = partial(notebook.write, name), notebook.unsettled(name)
     if role == TILL:
         coordinator = await stack.enter_async_context(_coordinator(database))
-        pool = asyncpg.create_pool(database, min_size=0, max_size=SELLERS + len(unsettled), **IMPATIENT)
+        pool = asyncpg.create_pool(
+            database, min_size=0, max_size=SELLERS + len(unsettled), command_timeout=COMMAND_SECONDS, setup=be_impatient
+        )
         await pool
         stack.callback(pool.terminate)
         till = Till(coordinator, pool, name=name, life=life, seed=seed, write=write)

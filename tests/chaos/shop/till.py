@@ -9,7 +9,9 @@ import asyncio
 import itertools
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
 
@@ -33,6 +35,7 @@ SELLERS: Final = 2
 THINKING_SECONDS: Final = 0.2
 """At most so long a transaction stays open with its order in it."""
 PAUSE_SECONDS: Final = 0.5
+OUTCOME_SECONDS: Final = 6.0
 
 FAILURES: Final = (
     SagaflowError,
@@ -41,6 +44,11 @@ FAILURES: Final = (
     asyncpg.InternalClientError,  # what a statement is told after the server has said that it ends the connection
     OSError,
 )
+
+
+async def be_impatient(connection: Any) -> None:
+    """For each loan of a connection: not when it connects, since a pooler would not let it in with settings."""
+    await connection.execute("SET idle_in_transaction_session_timeout = '6s'")
 
 
 class ChangedTheirMind(Exception):
@@ -80,10 +88,10 @@ class Till:
             key = f"{self._name}-{next(self._numbers)}"
             self._write(Note(key, "asked"))
             await self._sell_surely(key)
-            await asyncio.sleep(PAUSE_SECONDS * random.random())
 
     async def _sell_surely(self, key: str) -> None:
-        """Sell it until it is known how that ended: what failed may have been committed, so it is asked for again."""
+        """Sell it until it is known how that ended: what failed may have been committed, so it is asked for again. Then
+        wait for the order for a while."""
         draw = random.Random(f"{self._seed}/till/{key}")
         keeps, twice = draw.random() >= ROLLED_BACK, draw.random() < ASKED_TWICE
         while True:
@@ -98,7 +106,13 @@ class Till:
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
                 self._write(Note(key, "committed", saga_id))
+                await self._wait_for(key, saga_id)
                 return
+
+    async def _wait_for(self, key: str, saga_id: str) -> None:
+        with suppress(TimeoutError, *FAILURES):
+            outcome = await self._coordinator.outcome(UUID(saga_id), timeout=OUTCOME_SECONDS)
+            self._write(Note(key, "ended", saga_id, str(outcome.status)))
 
     async def _sell_once(self, key: str, *, keeps: bool) -> str:
         order = Order(key, dict(moods_of(self._seed, key)))

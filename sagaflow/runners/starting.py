@@ -1,0 +1,55 @@
+"""Starting a saga with the store alone. Whichever coordinator of its name looks next sends its first commands."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from sagaflow.core.state import initial
+from sagaflow.definitions import ids, payloads
+from sagaflow.definitions.limits import KEY_LENGTH_MAX
+from sagaflow.definitions.ports import SagaStore
+from sagaflow.definitions.records import INPUT_STEP, NO_PROCESS, Payload, PayloadKind, SagaRecord
+from sagaflow.definitions.saga import Saga
+from sagaflow.definitions.surroundings import current
+from sagaflow.errors import PayloadError
+from sagaflow.runners.engine import Start, first_turn, same_or_conflict
+
+
+def expect_key(key: str) -> None:
+    """Raises `PayloadError` if this cannot be the key of a saga."""
+    if not 0 < len(key) <= KEY_LENGTH_MAX or not key.isprintable():
+        raise PayloadError(f"{key[:50]!r} cannot be a key; use 1 to {KEY_LENGTH_MAX} printable characters")
+
+
+async def start_in(store: SagaStore, saga: Saga[Any], encoded: bytes, *, key: str, coordinator: str) -> SagaRecord:
+    """Start a saga, once for each (saga, key), with input that is encoded; returns the one that there is.
+
+    Raises:
+        ConflictError: the key was used with other input.
+        PayloadError: the input is not what the saga takes, or the key cannot be one. Nothing is written.
+    """
+    expect_key(key)
+    saga.input_type.decode(encoded)
+    saga_id = ids.new_id()
+    record = SagaRecord(
+        saga_id=saga_id,
+        saga=saga.name,
+        key=key,
+        coordinator=coordinator,
+        plan_hash=saga.plan.hash,
+        secret=ids.new_secret(),
+        traceparent=ids.child_traceparent(ids.new_traceparent(), ids.span_id_of(saga_id)),
+        input_digest=payloads.digest(encoded),
+        version=0,
+        state=initial(saga.plan),
+    )
+    saga_input = Payload(saga_id, INPUT_STEP, PayloadKind.INPUT, 1, encoded)
+    start = Start(record, saga.plan, saga_input, asyncio.get_running_loop().create_future())
+    await store.add_plans([saga.plan])
+    async with store.transaction() as tx:
+        turn = first_turn(start, tx.now, f"operator@{current().host()}")
+        turn.leave_sending_to_others()
+        change = turn.change()
+        existing = await tx.insert([change], NO_PROCESS)
+    return same_or_conflict(start, existing[0] if existing else change.record)
