@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
 from cyclopts import Parameter, validators
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sagaflow.cli.many import say_wrong_usage
 from sagaflow.cli.options import Actor, Database, Json, Reason, print_json, this_user
+from sagaflow.cli.progress import Bar, progress
 from sagaflow.cli.servers import Line, opened_store, opened_transactions
 from sagaflow.definitions.records import PurgePage
 from sagaflow.definitions.retention import Retention, duration_of
@@ -63,7 +59,8 @@ async def purge(
 
     May be stopped at any time, and goes on where it stopped when it is run again.
     """
-    with _progress(hidden=json) as told:
+    with progress("looking", hidden=json) as bar:
+        told = _Told(bar)
         if line == "coordinator":
             if older_than is not None or open_in:
                 return say_wrong_usage("--older-than and --open-in are for the tables of a participant")
@@ -132,18 +129,14 @@ def _say(gone: Counter[str], yes: bool, json: bool) -> None:
     print(f"purged: {told}" if yes else f"would be purged: {told}; to do it, add --yes")
 
 
-@contextmanager
-def _progress(*, hidden: bool) -> Iterator[Callable[[PurgePage], object]]:
-    """Shows how far it has come, to people."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    terminal = Console(stderr=True)
-    with Progress(*columns, console=terminal, transient=True, disable=hidden or not sys.stderr.isatty()) as progress:
-        task = progress.add_task("looking")
-        seen: Counter[str] = Counter()
+class _Told:
+    """Says how far a purge has come."""
 
-        def told(page: PurgePage) -> None:
-            seen.update(page.expired)
-            seen["looked at"] += page.looked_at
-            progress.update(task, description=", ".join(f"{count:,} {what}" for what, count in seen.items()))
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._seen: Counter[str] = Counter()
 
-        yield told
+    def __call__(self, page: PurgePage) -> None:
+        self._seen.update(page.expired)
+        self._seen["looked at"] += page.looked_at
+        self._bar.advance(", ".join(f"{count:,} {what}" for what, count in self._seen.items()))
