@@ -17,10 +17,12 @@
     dead.py          sagaflow dead list | show | replay | drop
     participants.py  sagaflow participants
     check.py         sagaflow check MODULE:NAME
+    config.py        sagaflow config show
     graph.py         sagaflow graph MODULE:NAME
     contract.py      sagaflow contract MODULE:NAME
     schemas.py       sagaflow schemas
     exit_codes.py    what each exit code says
+    progress.py      how far long work has come
     options.py       what several commands take; servers.py: what URLs mean; loading.py: what MODULE:NAME means
 
 Whatever goes wrong is said in one line, with the mend, and never with a password.

@@ -170,11 +170,6 @@ class SagaStore(Protocol):
         Returns how many."""
         ...
 
-    async def erase(self, saga_ids: Sequence[UUID]) -> Sequence[UUID]:
-        """Delete the payloads of those of these sagas that have ended, and keep the rest. Returns which those
-        are, in the order of their ids."""
-        ...
-
 
 class Overtaken(Exception):
     """A saga was written by another since it was loaded. Nothing of this one's was written."""
@@ -231,12 +226,16 @@ class StoreTransaction(LoneTransaction, Protocol):
 
     async def save(self, changes: Sequence[Change], process: UUID) -> Sequence[Watcher]:
         """Write changes of loaded sagas. Returns, and forgets, who watches those that have ended or are
-        stuck now.
+        stuck now. When a saga ended, and was updated last, is not moved by what is written of it afterwards.
 
         Raises:
             RuntimeError: a stored version is not the expected one.
         """
         ...
+
+    async def erase(self, saga_ids: Sequence[UUID]) -> None:
+        """Delete the payloads of those of these sagas, which were loaded, that have ended; and the messages that were
+        put aside and name one of them, for they may hold the same."""
 
     async def resent(self, saga_ids: Sequence[UUID], wake_at: Sequence[datetime | None], process: UUID) -> None:
         """This process has what these sagas have in flight now; look at them again at `wake_at`

@@ -281,6 +281,7 @@ _EVENTS: Mapping[str, Any] = {
         events.ReplyGiven,
         events.SkipRequested,
         events.AbandonRequested,
+        events.Erased,
     )
 }
 

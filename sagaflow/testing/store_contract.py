@@ -137,11 +137,15 @@ EVERY_EVENT: Final[Sequence[Event]] = (
     events.ReplyGiven("reserve", COMPENSATION, succeeded=True),
     events.SkipRequested("reserve", COMPENSATION),
     events.AbandonRequested(),
+    events.Erased(),
 )
 
 
 FOR_EVER: Final = 1e9
 """Seconds; no saga of a test is as old."""
+
+OLD_SECONDS: Final = 0.5
+"""A saga that has just been written is not as old."""
 
 
 class Abort(Exception):
@@ -1233,13 +1237,46 @@ class StoreContract:
         assert records[1].saga_id not in [record.saga_id for record in left]
 
     async def test_the_payloads_of_a_saga_that_has_ended_are_erased(self, store: SagaStore) -> None:
-        completed, abandoned, stuck, running = await ended_and_open(store)
+        completed, abandoned, stuck, running = ids = await ended_and_open(store)
         journal = await store.journal(completed)
-        assert list(await store.erase([running, completed, uuid4(), stuck, abandoned])) == [completed, abandoned]
-        assert {payload.saga_id for payload in await payloads(store, completed, abandoned, stuck)} == {stuck}
+        async with store.transaction() as tx:
+            await tx.load(ids)
+            await tx.erase([running, completed, uuid4(), stuck, abandoned])
+        assert {payload.saga_id for payload in await payloads(store, *ids)} == {stuck, running}
         assert await store.journal(completed) == journal
         assert len(await store.find([completed])) == 1
-        assert list(await store.erase([completed])) == [completed]
+
+    async def test_what_was_put_aside_of_an_erased_saga_goes_with_it(self, store: SagaStore) -> None:
+        completed, _, stuck, _ = ids = await ended_and_open(store)
+        for saga_id in ids:
+            await store.put_aside([PutAside("replies.shop", "late", f'{{"saga_id": "{saga_id}"}}'.encode())])
+        await store.put_aside([PutAside("replies.shop", "no JSON", b"\x00\xff")])
+        async with store.transaction() as tx:
+            await tx.load(ids)
+            await tx.erase([completed, stuck])
+        left = [message.body for message in await store.list_put_aside(10)]
+        assert len(left) == 4
+        assert not [body for body in left if str(completed).encode() in body]
+
+    async def test_an_erasure_that_is_rolled_back_erases_nothing(self, store: SagaStore) -> None:
+        completed, *_ = await ended_and_open(store)
+        with suppress(Abort):
+            async with store.transaction() as tx:
+                await tx.load([completed])
+                await tx.erase([completed])
+                raise Abort
+        assert await payloads(store, completed)
+
+    async def test_when_a_saga_ended_is_not_moved_by_what_comes_later(self, store: SagaStore) -> None:
+        completed, *_ = await ended_and_open(store)
+        (before,) = await store.find([completed])
+        await asyncio.sleep(OLD_SECONDS)
+        await save(store, happens(before, events.Erased()))
+        (after,) = await store.find([completed])
+        assert after.version == before.version + 1
+        assert after.updated_at == before.updated_at
+        page = await store.purge({SagaStatus.COMPLETED: OLD_SECONDS}, None, 10, delete=False)
+        assert page.expired == {"COMPLETED": 1}
 
     async def test_old_messages_that_were_put_aside_are_purged(self, store: SagaStore) -> None:
         await store.put_aside([PutAside("replies.shop", f"reason {number}", b"{}") for number in range(3)])

@@ -219,8 +219,9 @@ ORDER BY saga_id, step, kind, round;
 -- stuck now: as the agenda is when its rows are locked, which may have changed while the lock on the saga was waited for.
 WITH saved AS (
     UPDATE sagaflow.saga AS saga
-    SET version = change.version, updated_at = clock_timestamp(),
-        ended_at = CASE WHEN change.ended THEN clock_timestamp() END,
+    SET version = change.version,
+        updated_at = CASE WHEN saga.ended_at IS NULL THEN clock_timestamp() ELSE saga.updated_at END,
+        ended_at = CASE WHEN change.ended THEN coalesce(saga.ended_at, clock_timestamp()) END,
         wake_at = change.wake_at, owner = $1, status = change.status,
         state = change.state::json, timers = change.timers::json
     FROM unnest(
@@ -477,13 +478,14 @@ SELECT (SELECT count(*) FROM page) AS looked_at, (SELECT max(id::text)::uuid FRO
         ::text AS expired;
 
 -- name: erase
--- Delete the payloads of those of these sagas that have ended; returns which those are.
+-- Delete the payloads of those of these sagas that have ended, and the messages that were put aside and name one.
 WITH ended AS MATERIALIZED (
-    SELECT id FROM sagaflow.saga WHERE id = ANY($1::uuid[]) AND ended_at IS NOT NULL ORDER BY id FOR NO KEY UPDATE
-), erased AS (
+    SELECT id FROM sagaflow.saga WHERE id = ANY($1::uuid[]) AND ended_at IS NOT NULL
+), payloads AS (
     DELETE FROM sagaflow.payload WHERE saga_id = ANY (ARRAY(SELECT id FROM ended))
 )
-SELECT id FROM ended ORDER BY id;
+DELETE FROM sagaflow.put_aside
+WHERE EXISTS (SELECT 1 FROM ended WHERE position(convert_to(ended.id::text, 'UTF8') IN put_aside.body) > 0);
 
 -- name: purge_put_aside
 -- Forget the oldest messages that were put aside so long ago.

@@ -286,10 +286,6 @@ class PostgresStore:
         """Delete, or count, the oldest messages that were put aside so long ago."""
         return len(await self._fetch("purge_put_aside" if delete else "count_put_aside", kept_seconds, limit))
 
-    async def erase(self, saga_ids: Sequence[UUID]) -> Sequence[UUID]:
-        """Delete the payloads of those of these sagas that have ended; returns which those are."""
-        return [row["id"] for row in await self._fetch("erase", saga_ids)]
-
     async def _fetch(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
         return await self._database.fetch(_SQL[query], *arguments)
 
@@ -373,6 +369,10 @@ class PostgresTransaction:
         if len(saved) != len(changes):
             raise RuntimeError(_not_saved(changes, {row["id"] for row in saved}))
         return _watchers(saved)
+
+    async def erase(self, saga_ids: Sequence[UUID]) -> None:
+        """Delete the payloads of those of these sagas that have ended, and messages put aside that name one."""
+        await self._fetch("erase", saga_ids)
 
     async def resent(self, saga_ids: Sequence[UUID], wake_at: Sequence[datetime | None], process: UUID) -> None:
         """This process has what these sagas have in flight now; look at them again at `wake_at`."""

@@ -22,7 +22,8 @@ INSERT INTO sagaflow_saga (
 -- name: update_saga
 -- Write the new state of a saga, if the stored one is the expected one.
 UPDATE sagaflow_saga
-SET version = :version, status = :status, state = :state, timers = :timers, updated_at = :now,
+SET version = :version, status = :status, state = :state, timers = :timers,
+    updated_at = CASE WHEN ended_at IS NULL THEN :now ELSE updated_at END,
     ended_at = coalesce(ended_at, :ended_at)
 WHERE saga_id = :saga_id AND version = :expected_version;
 
@@ -234,6 +235,10 @@ SELECT at, source, reason, body, number FROM sagaflow_coordinator_put_aside ORDE
 -- name: remove_put_aside
 -- Forget a message.
 DELETE FROM sagaflow_coordinator_put_aside WHERE number = ?;
+
+-- name: remove_put_aside_of
+-- Forget the messages that name a saga.
+DELETE FROM sagaflow_coordinator_put_aside WHERE instr(body, CAST(? AS BLOB)) > 0;
 
 -- name: keep_announcement
 -- A process of a participant has announced this now.

@@ -292,16 +292,6 @@ class SqliteStore:
         in_hand = self._write if delete else self._read
         return await in_hand(lambda db: purge_put_aside(db, _SQL, until, limit, delete))
 
-    async def erase(self, saga_ids: Sequence[UUID]) -> Sequence[UUID]:
-        """Delete the payloads of those of these sagas that have ended; returns which those are."""
-
-        def erase(db: sqlite3.Connection) -> Sequence[UUID]:
-            ended = [row["saga_id"] for row in db.execute(_SQL["ended"], (id_array(saga_ids),)).fetchall()]
-            db.executemany(_SQL["delete_payloads"], [(saga_id,) for saga_id in ended])
-            return [UUID(saga_id) for saga_id in ended]
-
-        return await self._write(erase)
-
     async def _write(self, function: Callable[[sqlite3.Connection], T]) -> T:
         async with self._database.transaction() as connection:
             return await connection.call(function)
@@ -343,6 +333,16 @@ class SqliteStoreTransaction:
             RuntimeError: a stored version is not the expected one.
         """
         return await self._connection.call(lambda db: self._save(db, changes, process))
+
+    async def erase(self, saga_ids: Sequence[UUID]) -> None:
+        """Delete the payloads of those of these sagas that have ended, and messages put aside that name one."""
+
+        def erase(db: sqlite3.Connection) -> None:
+            ended = [(row["saga_id"],) for row in db.execute(_SQL["ended"], (id_array(saga_ids),)).fetchall()]
+            db.executemany(_SQL["delete_payloads"], ended)
+            db.executemany(_SQL["remove_put_aside_of"], ended)
+
+        await self._connection.call(erase)
 
     async def resent(self, saga_ids: Sequence[UUID], wake_at: Sequence[datetime | None], process: UUID) -> None:
         """This process has what these sagas have in flight now; look at them again at `wake_at`."""
