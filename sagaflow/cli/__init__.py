@@ -2,7 +2,7 @@
 
     app.py           the commands, and what becomes of errors: one line, and an exit code
     demo.py          sagaflow demo
-    coordinator.py   sagaflow coordinator MODULE:NAME
+    coordinator.py   sagaflow coordinator MODULE:NAME, with logs.py
     db.py            sagaflow db upgrade | status | sql
     purge.py         sagaflow db purge, sagaflow erase SAGA_ID
     broker.py        sagaflow broker plan | apply | check

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sagaflow import SagaStatus
+from sagaflow import SagaStatus, cli
 from sagaflow.cli.app import app
 from sagaflow.cli.exit_codes import ExitCode, code_of
 from tests.cli.conftest import Sagaflow, Said, Trips
@@ -130,3 +130,8 @@ def run_one(sagaflow: Sagaflow, trips: Trips, command: str) -> Said:
         for word in EVERY_COMMAND[command]
     ]
     return sagaflow(*command.split(), *words)
+
+
+def test_every_room_of_the_command_line_is_in_its_list() -> None:
+    told = set(re.findall(r"\b(\w+)\.py\b", cli.__doc__ or ""))
+    assert told == {path.stem for path in Path(cli.__file__).parent.glob("[!_]*.py")}
