@@ -11,15 +11,18 @@
     sagas.py         sagaflow list | stuck
     show.py          sagaflow show SAGA, with drawing.py and timeline.py
     watch.py         sagaflow watch
+    top.py           sagaflow top
     start.py         sagaflow start SAGA
     steering.py      sagaflow retry | reply | skip | cancel | abandon, with many.py
     dead.py          sagaflow dead list | show | replay | drop
     participants.py  sagaflow participants
     check.py         sagaflow check MODULE:NAME
+    config.py        sagaflow config show
     graph.py         sagaflow graph MODULE:NAME
     contract.py      sagaflow contract MODULE:NAME
     schemas.py       sagaflow schemas
     exit_codes.py    what each exit code says
+    progress.py      how far long work has come
     options.py       what several commands take; servers.py: what URLs mean; loading.py: what MODULE:NAME means
 
 Whatever goes wrong is said in one line, with the mend, and never with a password.

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from sagaflow.cli.broker import broker_apply, broker_check, broker_plan
 from sagaflow.cli.check import check
+from sagaflow.cli.config import config_show
 from sagaflow.cli.contract import contract
 from sagaflow.cli.coordinator import coordinator
 from sagaflow.cli.db import sql, status, upgrade
@@ -32,6 +33,7 @@ from sagaflow.cli.schemas import schemas
 from sagaflow.cli.show import show
 from sagaflow.cli.start import start
 from sagaflow.cli.steering import abandon, cancel, reply, retry, skip
+from sagaflow.cli.top import top
 from sagaflow.cli.watch import watch
 from sagaflow.cli.why import why
 from sagaflow.errors import SagaflowError, Unavailable
@@ -72,6 +74,7 @@ db = App(name="db", help="Make, upgrade or look at the tables of sagaflow in a d
 broker = App(
     name="broker", help="Print, make or check the exchanges and queues of sagaflow at a broker.", group=RUN, sort_key=4
 )
+config = App(name="config", help="Show the settings that commands go by.", group=MORE)
 dead = App(name="dead", help="Look at, send again or drop what nobody could deal with.", group=LOOK, sort_key=3)
 
 app.command(demo, group=RUN, sort_key=1)
@@ -90,6 +93,7 @@ app.command(list_sagas, name="list", group=LOOK, sort_key=1)
 app.command(stuck, group=LOOK, sort_key=1)
 app.command(show, group=LOOK, sort_key=2)
 app.command(watch, group=LOOK, sort_key=2)
+app.command(top, group=LOOK, sort_key=2)
 app.command(dead)
 dead.default(dead_list)
 dead.command(dead_list, name="list", sort_key=1)
@@ -106,6 +110,8 @@ app.command(skip, group=STEER, sort_key=3)
 app.command(cancel, group=STEER, sort_key=4)
 app.command(abandon, group=STEER, sort_key=5)
 app.command(erase, group=STEER, sort_key=6)
+app.command(config)
+config.command(config_show, name="show")
 app.command(graph, group=MORE)
 app.command(contract, group=MORE)
 app.command(schemas, group=MORE)

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from sagaflow.adapters import postgres
 from sagaflow.adapters.postgres import MigrationStatus
 from sagaflow.cli.options import Database, Json, console, moment, new_table, print_json
+from sagaflow.cli.progress import progress
 from sagaflow.cli.servers import Line, opened_store, opened_transactions, sqlite_path
 
 Whose = Annotated[Line, Parameter(help="Whose tables: coordinator (keeps sagas) or participant (does steps).")]
@@ -25,7 +26,8 @@ async def upgrade(line: Whose, /, *, database: Database) -> None:
         print(f"the {line} tables are up to date")
         return
     async with postgres.connect(database) as connection:
-        applied = await postgres.upgrade(connection, postgres.Line(line))
+        with progress(f"upgrading the {line} tables", hidden=False):
+            applied = await postgres.upgrade(connection, postgres.Line(line))
     for migration in applied:
         print(f"applied {migration}")
     if not applied:

@@ -27,6 +27,7 @@ from sagaflow.cli.options import (
     new_table,
     print_json,
 )
+from sagaflow.cli.progress import progress
 from sagaflow.cli.servers import Line, opened_store, opened_transactions, transport_to
 from sagaflow.definitions.messages import printable
 from sagaflow.definitions.records import PutAside
@@ -129,11 +130,13 @@ async def dead_replay(
             ]
             return _preview(messages, why_not, words, "sent again", database, json)
         async with transport_to(broker, namespace) as transport:
-            for message in messages:
-                if why_not[message.number] is None:
-                    await transport.publish(letters_of(message))
-                    await aside.remove_put_aside(_numbers([message]))
-                _say(message, "sent again", why_not[message.number], json)
+            with progress("sending again", hidden=json, total=len(messages)) as bar:
+                for message in messages:
+                    if why_not[message.number] is None:
+                        await transport.publish(letters_of(message))
+                        await aside.remove_put_aside(_numbers([message]))
+                    _say(message, "sent again", why_not[message.number], json)
+                    bar.advance()
     return int(any(why_not.values()))
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from sagaflow.cli.exit_codes import ExitCode
 from sagaflow.cli.options import as_typed, console, new_table, print_json
+from sagaflow.cli.progress import progress
 from sagaflow.cli.sagas import STATUS_STYLES
 from sagaflow.core.plan import Operation
 from sagaflow.core.state import SagaStatus
@@ -99,12 +100,14 @@ async def steer_many(
 
 async def _repair(operator: Operator, repair: Repair, matching: RepairFilter, reason: str, json: bool) -> int:
     outcomes: Counter[RepairOutcome] = Counter()
-    async for one in operator.repair_all(repair, matching, reason=reason):
-        outcomes[one.outcome] += 1
-        if json:
-            print_json(_fields(one.prospect) | {"outcome": one.outcome, "status": one.status, "why_not": one.why})
-        else:
-            print(_line(one))
+    with progress("repairing", hidden=json) as bar:
+        async for one in operator.repair_all(repair, matching, reason=reason):
+            outcomes[one.outcome] += 1
+            if json:
+                print_json(_fields(one.prospect) | {"outcome": one.outcome, "status": one.status, "why_not": one.why})
+            else:
+                print(_line(one))
+            bar.advance(f"{outcomes.total():,} looked after")
     if not json:
         told = [f"{outcomes[outcome]} {outcome}" for outcome in RepairOutcome if outcomes[outcome]]
         print(", ".join(told) or "no saga matches")

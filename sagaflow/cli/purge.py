@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
 from cyclopts import Parameter, validators
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sagaflow.cli.many import say_wrong_usage
-from sagaflow.cli.options import Database, Json, print_json
+from sagaflow.cli.options import Actor, Database, Json, Reason, print_json, this_user
+from sagaflow.cli.progress import Bar, progress
 from sagaflow.cli.servers import Line, opened_store, opened_transactions
 from sagaflow.definitions.records import PurgePage
 from sagaflow.definitions.retention import Retention, duration_of
-from sagaflow.errors import NotPossible, SagaNotFound
+from sagaflow.runners.operator import Operator
 from sagaflow.runners.purging import PAGE, REST, open_sagas, purge_barrier, purge_sagas
 
 NONE = timedelta(0)
@@ -63,7 +59,8 @@ async def purge(
 
     May be stopped at any time, and goes on where it stopped when it is run again.
     """
-    with _progress(hidden=json) as told:
+    with progress("looking", hidden=json) as bar:
+        told = _Told(bar)
         if line == "coordinator":
             if older_than is not None or open_in:
                 return say_wrong_usage("--older-than and --open-in are for the tables of a participant")
@@ -94,31 +91,29 @@ async def erase(
     saga_ids: list[UUID],
     /,
     *,
+    reason: Reason,
     database: Database,
+    actor: Actor = None,
     yes: Annotated[bool, Parameter(negative="", help="Do it, instead of saying what would be erased.")] = False,
     json: Json = False,
 ) -> int:
     """Erase what sagas were given, sent and returned: their payloads. That they were, and how they went, is kept.
 
-    Only sagas that have ended can be erased.
+    Only sagas that have ended can be erased. Messages of theirs that the coordinator has put aside go with them.
     """
+    asked = list(dict.fromkeys(saga_ids))
     async with opened_store(database) as store:
-        found = {record.saga_id: record for record in await store.find(saga_ids)}
-        for saga_id in saga_ids:
-            if saga_id not in found:
-                raise SagaNotFound(f"there is no saga {saga_id}; nothing was erased")
-            if not found[saga_id].state.ended:
-                raise NotPossible(
-                    f"saga {saga_id} is {found[saga_id].status} and needs its payloads; erase it when it has ended. "
-                    "Nothing was erased"
-                )
-        erased: Sequence[UUID] = await store.erase(saga_ids) if yes else list(found)
+        operator = Operator(store, actor or this_user())
+        if yes:
+            await operator.erase(asked, reason=reason)
+        else:
+            await operator.expect_erasable(asked)
     if json:
-        for saga_id in erased:
+        for saga_id in asked:
             print_json({"saga_id": saga_id, "erased": yes})
     else:
         done = "were erased" if yes else "would be erased; to do it, add --yes"
-        print(f"the payloads of {len(erased)} saga{'' if len(erased) == 1 else 's'} {done}")
+        print(f"the payloads of {len(asked)} saga{'' if len(asked) == 1 else 's'} {done}")
     return 0
 
 
@@ -134,18 +129,14 @@ def _say(gone: Counter[str], yes: bool, json: bool) -> None:
     print(f"purged: {told}" if yes else f"would be purged: {told}; to do it, add --yes")
 
 
-@contextmanager
-def _progress(*, hidden: bool) -> Iterator[Callable[[PurgePage], object]]:
-    """Shows how far it has come, to people."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    terminal = Console(stderr=True)
-    with Progress(*columns, console=terminal, transient=True, disable=hidden or not sys.stderr.isatty()) as progress:
-        task = progress.add_task("looking")
-        seen: Counter[str] = Counter()
+class _Told:
+    """Says how far a purge has come."""
 
-        def told(page: PurgePage) -> None:
-            seen.update(page.expired)
-            seen["looked at"] += page.looked_at
-            progress.update(task, description=", ".join(f"{count:,} {what}" for what, count in seen.items()))
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._seen: Counter[str] = Counter()
 
-        yield told
+    def __call__(self, page: PurgePage) -> None:
+        self._seen.update(page.expired)
+        self._seen["looked at"] += page.looked_at
+        self._bar.advance(", ".join(f"{count:,} {what}" for what, count in self._seen.items()))

@@ -11,6 +11,7 @@ from sagaflow.core.events import (
     CommandDeferred,
     CommandFailed,
     DeadlinePassed,
+    Erased,
     Event,
     Failed,
     OfAttempt,
@@ -103,6 +104,8 @@ def _words(event: Event) -> str:
             return "cancelled"
         case AbandonRequested():
             return "abandoned"
+        case Erased():
+            return "its payloads were erased"
         case CommandFailed():
             return f"the saga's own code could not make the command for {event.step}"
         case CommandDeferred():

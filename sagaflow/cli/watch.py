@@ -59,7 +59,7 @@ async def watch(
             return await _watch_list(store, listed, every, timeout, json)
         saga_id = await saga_meant(store, saga)
         _, plan, _ = await look_at(store, saga_id)
-        with _Screen(json) as screen:
+        with Screen(json) as screen:
             teller = _Teller(store, plan, screen, json)
             record = await until_settled(store, saga_id, timeout, every, teller.tell)
     code = code_of(record.status)
@@ -109,7 +109,7 @@ async def pause(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
-class _Screen:
+class Screen:
     """Where people watch: a terminal is drawn anew, and left as it was drawn last. None of it with --json."""
 
     def __init__(self, json: bool) -> None:
@@ -117,7 +117,7 @@ class _Screen:
         self.is_live = not json and sys.stdout.isatty()
         self._live = Live(console=self.console, auto_refresh=False, vertical_overflow="crop")
 
-    def __enter__(self) -> _Screen:
+    def __enter__(self) -> Screen:
         if self.is_live:
             self._live.start()
         return self
@@ -133,7 +133,7 @@ class _Screen:
 class _Teller:
     """Tells what has happened to a saga since it was looked at last."""
 
-    def __init__(self, store: SagaStore, plan: Plan, screen: _Screen, json: bool) -> None:
+    def __init__(self, store: SagaStore, plan: Plan, screen: Screen, json: bool) -> None:
         self._store, self._plan, self._screen, self._json = store, plan, screen, json
         self._told = 0
 
@@ -162,7 +162,7 @@ def _lines(journal: Sequence[JournalEntry]) -> Sequence[str]:
 async def _watch_list(store: SagaStore, listed: Listed, every: float, timeout: float | None, json: bool) -> int:
     until = None if timeout is None else time.monotonic() + timeout
     versions: dict[UUID, int] = {}
-    with _Screen(json) as screen:
+    with Screen(json) as screen:
         while True:
             records = await listed.of(store)
             if screen.is_live:

@@ -105,6 +105,11 @@ class AbandonRequested:
     """A person ends a stuck saga as it stands."""
 
 
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """A person had what the saga was given, sent and told erased. It has ended, and how it ended stays."""
+
+
 Reply = Succeeded | Refused | Failed | Unserved
 """What a participant can answer."""
 
@@ -119,4 +124,5 @@ Event = (
     | ReplyGiven
     | SkipRequested
     | AbandonRequested
+    | Erased
 )

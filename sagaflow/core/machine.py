@@ -66,6 +66,7 @@ from sagaflow.core.events import (
     CommandDeferred,
     CommandFailed,
     DeadlinePassed,
+    Erased,
     Event,
     Failed,
     OfAttempt,
@@ -106,6 +107,8 @@ never shorter than was asked for."""
 def advance(plan: Plan, state: SagaState, event: Event) -> tuple[SagaState, tuple[Effect, ...]]:
     """What follows from an event: the new state, and what is to be done once it is committed."""
     if state.ended:
+        if isinstance(event, Erased):
+            return state, ()
         return state, (Ignored(IgnoredBecause.ENDED),)
     turn = _Turn(plan, state)
     ignored = turn.take(event)
@@ -144,6 +147,8 @@ class _Turn:
                 return self._by_person(event)
             case AbandonRequested():
                 return self._abandon()
+            case Erased():
+                return IgnoredBecause.UNFIT  # what is not over needs its payloads
 
     def _started(self) -> IgnoredBecause | None:
         if any(step != StepState() for step in self.steps):

@@ -32,6 +32,7 @@ from sagaflow.definitions.records import (
     PutAside,
     SagaFilter,
     SagaRecord,
+    StoreSample,
     Watcher,
 )
 
@@ -95,6 +96,12 @@ class SagaStore(Protocol):
     async def open_sagas(self, coordinator: str, process: UUID) -> Sequence[OpenSagas]:
         """How many sagas of this coordinator name are open, by saga and status. Nothing, unless this process is the
         first, by its id, of those of the name that are alive: so one of them counts for all."""
+        ...
+
+    async def sample(self, after: UUID, later: UUID, limit: int) -> StoreSample:
+        """What goes on at this moment: what is open, the latest `limit` of it; how many sagas of each name have an id
+        after these two, of which `after` is the smaller; what is due; and what is put aside, at most `limit`. All but
+        the last is of one moment. However many sagas have ended, only the others and those after `after` are read."""
         ...
 
     async def put_aside(self, messages: Sequence[PutAside]) -> None:
@@ -163,11 +170,6 @@ class SagaStore(Protocol):
         Returns how many."""
         ...
 
-    async def erase(self, saga_ids: Sequence[UUID]) -> Sequence[UUID]:
-        """Delete the payloads of those of these sagas that have ended, and keep the rest. Returns which those
-        are, in the order of their ids."""
-        ...
-
 
 class Overtaken(Exception):
     """A saga was written by another since it was loaded. Nothing of this one's was written."""
@@ -178,7 +180,8 @@ class LoneTransaction(Protocol):
 
     @property
     def now(self) -> datetime:
-        """The time of the store when the saga was loaded; before that, a guess, some milliseconds off at most."""
+        """The time of the store when sagas were loaded (timezone aware, UTC); before that, when the transaction began,
+        and that may be a guess which is some milliseconds off."""
         ...
 
     async def insert(self, changes: Sequence[Change], process: UUID) -> Sequence[SagaRecord]:
@@ -206,11 +209,6 @@ class LoneTransaction(Protocol):
 class StoreTransaction(LoneTransaction, Protocol):
     """What can be done in one transaction. Each method is one or two statements, however many sagas."""
 
-    @property
-    def now(self) -> datetime:
-        """The time of the store when the transaction began (timezone aware, UTC)."""
-        ...
-
     async def insert(self, changes: Sequence[Change], process: UUID) -> Sequence[SagaRecord]:
         """Write new sagas, all with their first journal rows and payloads, and put them on the agenda.
 
@@ -228,12 +226,16 @@ class StoreTransaction(LoneTransaction, Protocol):
 
     async def save(self, changes: Sequence[Change], process: UUID) -> Sequence[Watcher]:
         """Write changes of loaded sagas. Returns, and forgets, who watches those that have ended or are
-        stuck now.
+        stuck now. When a saga ended, and was updated last, is not moved by what is written of it afterwards.
 
         Raises:
             RuntimeError: a stored version is not the expected one.
         """
         ...
+
+    async def erase(self, saga_ids: Sequence[UUID]) -> None:
+        """Delete the payloads of those of these sagas, which were loaded, that have ended; and the messages that were
+        put aside and name one of them, for they may hold the same."""
 
     async def resent(self, saga_ids: Sequence[UUID], wake_at: Sequence[datetime | None], process: UUID) -> None:
         """This process has what these sagas have in flight now; look at them again at `wake_at`

@@ -212,6 +212,25 @@ class OpenSagas:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreSample:
+    """What goes on in a store at one moment, of all coordinators."""
+
+    at: datetime
+    """By the clock of the store."""
+    open: Sequence[OpenSagas]
+    all_counted: bool
+    """False: so many are open that only the latest of them were counted."""
+    late: int
+    """How many are due, and nobody has taken them yet."""
+    late_seconds: float
+    """Since when the one is due that has waited longest."""
+    put_aside: int
+    """How many messages are put aside, as far as they were counted."""
+    began: Mapping[str, tuple[int, int]]
+    """By the name of the saga: how many have an id after the first one that was asked for, and after the second."""
+
+
+@dataclass(frozen=True, slots=True)
 class SagaFilter:
     """Which sagas to list; None does not restrict."""
 
@@ -262,6 +281,7 @@ _EVENTS: Mapping[str, Any] = {
         events.ReplyGiven,
         events.SkipRequested,
         events.AbandonRequested,
+        events.Erased,
     )
 }
 

@@ -202,12 +202,29 @@ def without(text: str, secrets: Iterable[str]) -> str:
     return re.sub("|".join(map(_pattern, longest_first)), MASK, text)
 
 
-def _forms(secret: str) -> Iterator[str]:
-    if secret.strip():
-        yield secret
-        yield repr(secret)[1:-1]
-        yield json.dumps(secret)[1:-1]
-        yield json.dumps(secret, ensure_ascii=False)[1:-1]
+QUOTED_MAX: Final = 3
+"""How often a text may have been quoted within another: the `repr` of an error that quotes the JSON of a payload."""
+
+
+def _forms(secret: str) -> Iterable[str]:
+    """A text as it is, and as it is when it was quoted, and that again. For most texts these are the same."""
+    if not secret.strip():
+        return ()
+    found, latest = {secret}, {secret}
+    for _ in range(QUOTED_MAX):
+        latest = {form for text in latest for form in _quoted(text)} - found
+        found |= latest
+    return found
+
+
+def _quoted(text: str) -> Iterator[str]:
+    """Python escapes apostrophes only where there are quotation marks, too; what is around the text decides."""
+    escaped = repr(f'{text}"')[1:-2]
+    yield escaped
+    yield escaped.replace("\\'", "'")
+    yield repr(f'{text}"'.encode(errors="backslashreplace"))[2:-2]
+    yield json.dumps(text)[1:-1]
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def _pattern(form: str) -> str:

@@ -203,7 +203,7 @@ class _Check:
             try:
                 saga.command(step.name, saga_input, stored.results())
             except Exception as error:  # noqa: BLE001  # the user's code may raise anything; it is what is looked for
-                told = ErrorInfo.of(error)
+                told = ErrorInfo.of(error, saga.secrets(saga_input, stored.results()))
                 why = f"the command of {step.name} cannot be made: {told.type}: {told.message}"
                 yield Reason.COMMAND, step.name, why
 

@@ -193,7 +193,7 @@ class Engine:
                 _refuse(one, error)
             case ReplyArrived():
                 logs.REPLY_FAILED.write(one.reply, error=error)
-                self._put_aside(one.reply, f"{type(error).__qualname__}: {error}", one.receipt)
+                self._put_aside(one.reply, logs.reason(error), one.receipt)  # its text may quote the row
             case Woken() | Released():
                 logs.SAGA_NOT_WOKEN.write(error=error, saga_id=one.saga_id)
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 from uuid import UUID
 
 from sagaflow.core.effects import IgnoredBecause
+from sagaflow.core.events import Erased
 from sagaflow.core.plan import Operation, Plan
 from sagaflow.core.state import SagaStatus
 from sagaflow.definitions.limits import REASON_LENGTH_MAX
@@ -159,6 +161,33 @@ class Operator:
         `cancel`."""
         return await self.repair(saga_id, Abandon(), reason=reason)
 
+    async def erase(self, saga_ids: Sequence[UUID], *, reason: str) -> None:
+        """Erase what sagas that have ended were given, what they sent and what they were told: all or none.
+
+        Their story stays, with who had it erased and why; so do their keys, the reasons that people gave and the texts
+        of errors.
+
+        Raises:
+            NotPossible: one has not ended, and needs its payloads.
+            SagaNotFound: there is no such saga.
+        """
+        _expect_reason(reason)
+        plans = await self._plans_of(await self.expect_erasable(saga_ids))
+        async with self._store.transaction() as tx:
+            records = {record.saga_id: record for record in await tx.load(saga_ids)}
+            turns = [
+                Turn(record, plans[record.plan_hash], tx.now) for record in map(partial(_erasable, records), saga_ids)
+            ]
+            for turn in turns:
+                turn.apply(Erased(), origin=self._origin, actor=self._actor, reason=reason[:REASON_LENGTH_MAX])
+            await tx.save([turn.change() for turn in turns], NO_PROCESS)
+            await tx.erase(saga_ids)
+
+    async def expect_erasable(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
+        """The sagas, if all of them have ended. Raises as `erase`."""
+        records = {record.saga_id: record for record in await self._store.find(saga_ids)}
+        return [_erasable(records, saga_id) for saga_id in saga_ids]
+
     async def repair(self, saga_id: UUID, repair: Repair, *, reason: str, step: str | None = None) -> SagaStatus:
         """Do one of the above, given as a value. `step` is for what is about a step."""
         _expect_reason(reason)
@@ -302,6 +331,17 @@ def _result(repair: Repair, about: OpenOperation | None) -> bytes | None:
     if isinstance(repair, GiveReply) and repair.succeeded and about is not None:
         return repair.result if about.operation is Operation.ACTION else None
     return None
+
+
+def _erasable(records: Mapping[UUID, SagaRecord], saga_id: UUID) -> SagaRecord:
+    record = records.get(saga_id)
+    if record is None:
+        raise SagaNotFound(f"there is no saga {saga_id}; nothing was erased")
+    if not record.state.ended:
+        raise NotPossible(
+            f"saga {saga_id} is {record.status} and needs its payloads; erase it when it has ended. Nothing was erased"
+        )
+    return record
 
 
 def _expect_reason(reason: str) -> None:

@@ -137,11 +137,15 @@ EVERY_EVENT: Final[Sequence[Event]] = (
     events.ReplyGiven("reserve", COMPENSATION, succeeded=True),
     events.SkipRequested("reserve", COMPENSATION),
     events.AbandonRequested(),
+    events.Erased(),
 )
 
 
 FOR_EVER: Final = 1e9
 """Seconds; no saga of a test is as old."""
+
+OLD_SECONDS: Final = 0.5
+"""A saga that has just been written is not as old."""
 
 
 class Abort(Exception):
@@ -772,6 +776,31 @@ class StoreContract:
         await store.keep_lease(COORDINATOR, PROCESS, 0.0)
         assert len(await store.open_sagas(COORDINATOR, OTHER_PROCESS)) == 2, "the first one has died"
 
+    async def test_what_goes_on_is_counted(self, store: SagaStore) -> None:
+        await add_plans(store)
+        records = [await started(store, wake_at=moment(-5)), *[await started(store, wake_at=moment(60)) for _ in "12"]]
+        done = await started(store)
+        await insert(store, happens(new_saga(coordinator=OTHER_COORDINATORS[0]), STARTED))
+        await save(store, happens(done, DONE), happens(records[1], STUCK))
+        await store.put_aside([PutAside("replies.shop", "it is no JSON", b"?")] * 3)
+        first, third = records[0].saga_id, records[2].saga_id
+        sample = await store.sample(first, third, 100)
+        assert [(one.saga, one.status, one.count) for one in sample.open] == [
+            (SHORT.saga, SagaStatus.RUNNING, 3),
+            (SHORT.saga, SagaStatus.STUCK, 1),
+        ]
+        assert all(0 <= one.oldest_seconds < DEADLINE_SECONDS for one in sample.open)
+        assert sample.began == {SHORT.saga: (4, 2)}
+        assert (sample.late, sample.put_aside, sample.all_counted) == (1, 3, True)
+        assert 0 < sample.late_seconds < DEADLINE_SECONDS
+        few = await store.sample(done.saga_id, done.saga_id, 2)
+        assert ([one.count for one in few.open], few.put_aside, few.all_counted) == ([2], 2, False)
+
+    async def test_of_an_empty_store_nothing_is_counted(self, store: SagaStore) -> None:
+        sample = await store.sample(NO_PROCESS, NO_PROCESS, 10)
+        assert (list(sample.open), sample.began, sample.late, sample.late_seconds) == ([], {}, 0, 0.0)
+        assert (sample.put_aside, sample.all_counted) == (0, True)
+
     async def test_a_process_is_taken_over_once(self, store: SagaStore) -> None:
         record = await started(store)
         await store.keep_lease(COORDINATOR, PROCESS, 0.0)
@@ -1208,13 +1237,46 @@ class StoreContract:
         assert records[1].saga_id not in [record.saga_id for record in left]
 
     async def test_the_payloads_of_a_saga_that_has_ended_are_erased(self, store: SagaStore) -> None:
-        completed, abandoned, stuck, running = await ended_and_open(store)
+        completed, abandoned, stuck, running = ids = await ended_and_open(store)
         journal = await store.journal(completed)
-        assert list(await store.erase([running, completed, uuid4(), stuck, abandoned])) == [completed, abandoned]
-        assert {payload.saga_id for payload in await payloads(store, completed, abandoned, stuck)} == {stuck}
+        async with store.transaction() as tx:
+            await tx.load(ids)
+            await tx.erase([running, completed, uuid4(), stuck, abandoned])
+        assert {payload.saga_id for payload in await payloads(store, *ids)} == {stuck, running}
         assert await store.journal(completed) == journal
         assert len(await store.find([completed])) == 1
-        assert list(await store.erase([completed])) == [completed]
+
+    async def test_what_was_put_aside_of_an_erased_saga_goes_with_it(self, store: SagaStore) -> None:
+        completed, _, stuck, _ = ids = await ended_and_open(store)
+        for saga_id in ids:
+            await store.put_aside([PutAside("replies.shop", "late", f'{{"saga_id": "{saga_id}"}}'.encode())])
+        await store.put_aside([PutAside("replies.shop", "no JSON", b"\x00\xff")])
+        async with store.transaction() as tx:
+            await tx.load(ids)
+            await tx.erase([completed, stuck])
+        left = [message.body for message in await store.list_put_aside(10)]
+        assert len(left) == 4
+        assert not [body for body in left if str(completed).encode() in body]
+
+    async def test_an_erasure_that_is_rolled_back_erases_nothing(self, store: SagaStore) -> None:
+        completed, *_ = await ended_and_open(store)
+        with suppress(Abort):
+            async with store.transaction() as tx:
+                await tx.load([completed])
+                await tx.erase([completed])
+                raise Abort
+        assert await payloads(store, completed)
+
+    async def test_when_a_saga_ended_is_not_moved_by_what_comes_later(self, store: SagaStore) -> None:
+        completed, *_ = await ended_and_open(store)
+        (before,) = await store.find([completed])
+        await asyncio.sleep(OLD_SECONDS)
+        await save(store, happens(before, events.Erased()))
+        (after,) = await store.find([completed])
+        assert after.version == before.version + 1
+        assert after.updated_at == before.updated_at
+        page = await store.purge({SagaStatus.COMPLETED: OLD_SECONDS}, None, 10, delete=False)
+        assert page.expired == {"COMPLETED": 1}
 
     async def test_old_messages_that_were_put_aside_are_purged(self, store: SagaStore) -> None:
         await store.put_aside([PutAside("replies.shop", f"reason {number}", b"{}") for number in range(3)])

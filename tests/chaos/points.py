@@ -70,6 +70,9 @@ async def die_at(stage: Stage, *places: Place) -> None:
         for _ in range(TRIES):
             if await stage.crew.until_dead_at(name, point, before[place] + 1, TRY_SECONDS):
                 break
+            for twin in places:
+                if twin != place and twin[0][:-1] == name[:-1]:  # so that this one may be who takes over from both
+                    stage.crew.kill(twin[0])
             die_next_at(stage, place)
         else:
             raise NotHit(f"{name} was armed with {point}, and is alive; see {stage.crew.members[name].log}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -89,26 +91,50 @@ async def knows(path: object, saga_id: UUID) -> bool:
         return bool(rows)
 
 
+WHY = ["--reason", "she asked for it", "--actor", "anna"]
+
+
 def test_what_a_saga_was_given_is_erased_and_its_story_kept(sagaflow: Sagaflow, trips: Trips) -> None:
-    before = sagaflow("show", str(trips.rome), "--database", trips.database).output
-    preview = sagaflow("erase", str(trips.rome), "--database", trips.database)
+    def shown() -> Any:
+        (saga,) = sagaflow("show", str(trips.rome), "--json", "--database", trips.database).lines
+        return saga
+
+    before = shown()
+    preview = sagaflow("erase", str(trips.rome), *WHY, "--database", trips.database)
     assert preview.output == "the payloads of 1 saga would be erased; to do it, add --yes\n"
     assert asyncio.run(payloads(trips, trips.rome))
-    said = sagaflow("erase", str(trips.rome), "--yes", "--database", trips.database)
+    assert shown() == before
+    said = sagaflow("erase", str(trips.rome), str(trips.rome), *WHY, "--yes", "--database", trips.database)
     assert (said.code, said.output) == (0, "the payloads of 1 saga were erased\n")
     assert not asyncio.run(payloads(trips, trips.rome))
-    assert sagaflow("show", str(trips.rome), "--database", trips.database).output == before
+    after = shown()
+    *journal, last = after["journal"]
+    assert (before | {"journal": None}) == (after | {"journal": None})
+    assert journal == before["journal"]
+    assert (last["what"], last["actor"], last["reason"]) == ("its payloads were erased", "anna", "she asked for it")
+    assert last["status"] == before["status"]
+    why = sagaflow("why", str(trips.rome), "--database", trips.database).output
+    assert re.search(r"anna +erased its payloads +she asked for it", why)
 
 
-def test_an_open_saga_is_not_erased(sagaflow: Sagaflow, trips: Trips) -> None:
-    said = sagaflow("erase", str(trips.rome), str(trips.atlantis), "--yes", "--database", trips.database)
+def test_nothing_is_erased_without_a_reason(sagaflow: Sagaflow, trips: Trips) -> None:
+    said = sagaflow("erase", str(trips.rome), "--reason= ", "--yes", "--database", trips.database)
+    assert (said.code, said.output) == (1, "")
+    assert "give a reason" in said.errors
+    assert asyncio.run(payloads(trips, trips.rome))
+
+
+@pytest.mark.parametrize("yes", [["--yes"], []])
+def test_an_open_saga_is_not_erased(sagaflow: Sagaflow, trips: Trips, yes: list[str]) -> None:
+    said = sagaflow("erase", str(trips.rome), str(trips.atlantis), *WHY, *yes, "--database", trips.database)
     assert (said.code, said.output) == (1, "")
     assert f"saga {trips.atlantis} is STUCK and needs its payloads" in said.errors
     assert asyncio.run(payloads(trips, trips.rome))
 
 
-def test_a_saga_that_is_not_there_is_not_erased(sagaflow: Sagaflow, trips: Trips) -> None:
-    said = sagaflow("erase", str(uuid4()), "--yes", "--database", trips.database)
+@pytest.mark.parametrize("yes", [["--yes"], []])
+def test_a_saga_that_is_not_there_is_not_erased(sagaflow: Sagaflow, trips: Trips, yes: list[str]) -> None:
+    said = sagaflow("erase", str(uuid4()), *WHY, *yes, "--database", trips.database)
     assert (said.code, said.output) == (1, "")
     assert "there is no saga" in said.errors
 

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from sagaflow.core.effects import IgnoredBecause
+from sagaflow.core.effects import Ignored, IgnoredBecause
+from sagaflow.core.events import Erased
+from sagaflow.core.machine import advance
 from sagaflow.core.plan import Budget, OnStuck
 from sagaflow.core.state import Cause, OpStatus, SagaStatus, initial
 from tests.core.plans import pivot, retriable, step
@@ -718,6 +720,13 @@ def test_after_the_end_nothing_counts(completed: bool) -> None:
         assert (saga.ignored, saga.state) == (IgnoredBecause.ENDED, end)
     saga.succeeds("a")
     assert (saga.ignored, saga.state) == (IgnoredBecause.ENDED, end)
+
+
+def test_what_is_over_can_be_erased_and_stands_as_it_stood() -> None:
+    saga = Saga(step("a"))
+    assert advance(saga.plan, saga.state, Erased()) == (saga.state, (Ignored(IgnoredBecause.UNFIT),))
+    saga.succeeds("a")
+    assert advance(saga.plan, saga.state, Erased()) == (saga.state, ())
 
 
 def test_before_it_starts_nothing_is_asked_for() -> None:

@@ -17,6 +17,7 @@ from sagaflow.core.events import (
     CommandDeferred,
     CommandFailed,
     DeadlinePassed,
+    Erased,
     Event,
     Failed,
     OfAttempt,
@@ -219,7 +220,7 @@ class Witness:
                 return replace(self, started=True)
             case AbandonRequested():
                 return replace(self, abandoned=True)
-            case CancelRequested() | DeadlinePassed() | RetryRequested():
+            case CancelRequested() | DeadlinePassed() | RetryRequested() | Erased():
                 return self
             case ReplyGiven(succeeded=False) if self.plan.index[event.step] != self.plan.pivot:
                 return self  # a person may be wrong: it is undecided, and the saga turns round

@@ -100,6 +100,7 @@ STORED_EVENTS: dict[str, Event] = {
     '{"event":"ReplyGiven","step":"s.a","operation":"action","succeeded":true}': events.ReplyGiven("s.a", ACTION, True),
     '{"event":"SkipRequested","step":"s.a","operation":"compensation"}': events.SkipRequested("s.a", COMPENSATION),
     '{"event":"AbandonRequested"}': events.AbandonRequested(),
+    '{"event":"Erased"}': events.Erased(),
 }
 
 

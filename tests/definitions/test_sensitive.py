@@ -161,10 +161,25 @@ def test_a_payload_that_is_not_quite_of_its_type_keeps_its_secrets() -> None:
     assert PayloadType(Card).secrets(b"[1]") == set()
 
 
-@pytest.mark.parametrize("quoted", [str, repr, lambda text: encode(text).decode(), lambda text: f"x{text}x"])
-def test_a_secret_is_hidden_however_it_is_quoted(quoted: Any) -> None:
-    secret = "pass\"word's\n\\ é"
-    assert "word" not in without(f"it was {quoted(secret)}", [secret])
+def as_json(text: str) -> str:
+    return encode(text).decode()
+
+
+def with_both(text: str) -> str:
+    """Python decides by what is around it what it escapes."""
+    return repr(f"{text} 'and' \"so on\"")
+
+
+def as_bytes(text: str) -> str:
+    return repr(text.encode())
+
+
+@pytest.mark.parametrize("secret", ["pass\"word's\n\\ é", "it's my word", 'the "word"', "word\nword", "word"])
+@pytest.mark.parametrize("inner", [str, repr, as_json, with_both, as_bytes])
+@pytest.mark.parametrize("outer", [str, repr, as_json, with_both, as_bytes])
+def test_a_secret_is_hidden_however_it_is_quoted(secret: str, inner: Any, outer: Any) -> None:
+    assert "word" not in without(f"it was {outer(f'<{inner(secret)}>')}", [secret])
+    assert "word" not in without(repr(outer(inner(secret))), [secret])
 
 
 def test_short_secrets_are_hidden_only_where_they_stand_alone() -> None:

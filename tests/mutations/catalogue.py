@@ -83,8 +83,8 @@ MUTATIONS: Final[Sequence[Mutation]] = (
     Mutation(
         "change a saga that has ended",
         MACHINE,
-        "    if state.ended:\n        return state, (Ignored(IgnoredBecause.ENDED),)\n",
-        "",
+        "        return state, (Ignored(IgnoredBecause.ENDED),)\n    turn = _Turn(plan, state)\n",
+        "        pass\n    turn = _Turn(plan, state)\n",
         BY_LIVES,
     ),
     Mutation(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -18,8 +18,10 @@ from sagaflow.core.plan import Operation
 from sagaflow.definitions.ids import new_id
 from sagaflow.definitions.messages import Command
 from sagaflow.definitions.payloads import encode
+from sagaflow.definitions.records import PutAside
 from sagaflow.runners.allowance import Allowance
 from sagaflow.runners.barrier import Barrier, Order, told
+from tests.runners.world import until
 
 CANARY = "4111-canary-1111"
 GIVEN = "receipt-canary-17"
@@ -102,6 +104,44 @@ async def test_a_sensitive_value_is_in_no_error(how: str, tmp_path: Path, caplog
     for shown in (outcome, errors, report, caplog.text):
         assert CANARY not in repr(shown)
         assert GIVEN not in repr(shown)
+
+
+class Quoting(SqliteStore):
+    """A store that cannot keep what is answered, and says what that was."""
+
+    refuses = False
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
+        async with super().transaction() as tx:
+            yield tx
+            if self.refuses:
+                raise RuntimeError(f"Failing row contains ({GIVEN})")
+
+
+async def test_a_reply_that_cannot_be_kept_is_put_aside_without_what_the_store_quotes(tmp_path: Path) -> None:
+    transport = InProcessTransport()
+    async with (
+        Quoting(tmp_path / "sagas") as store,
+        SqliteTransactions(tmp_path / "bank") as transactions,
+        Coordinator([shop], store=store, transport=transport) as sagas,
+    ):
+        await sagas.start(shop, Pay("failed", CANARY), key="one")
+        store.refuses = True
+        async with serve(bank_of(), transport=transport, transactions=transactions):
+
+            async def put_aside() -> bool:
+                return bool(await store.list_put_aside(1))
+
+            await until(put_aside)
+    (aside, *_) = await put_aside_in(tmp_path / "sagas")
+    assert aside.reason.startswith("RuntimeError at tests.runners.test_sensitive:")
+    assert GIVEN in aside.body.decode()
+
+
+async def put_aside_in(path: Path) -> Sequence[PutAside]:
+    async with SqliteStore(path) as store:
+        return await store.list_put_aside(10)
 
 
 # What a handler can do that no saga above does.

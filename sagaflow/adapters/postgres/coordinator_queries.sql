@@ -105,9 +105,9 @@ FROM sagaflow.saga CROSS JOIN (
 WHERE id = $1;
 
 -- name: load
--- The same, locked in the order of their ids.
+-- Sagas locked in the order of their ids, and the time.
 SELECT id, saga, key, coordinator, plan_hash, secret, traceparent, input_digest, version, state::text AS state,
-    timers::text AS timers, wake_at, owner, started_at, updated_at
+    timers::text AS timers, wake_at, owner, started_at, updated_at, clock_timestamp() AS now
 FROM sagaflow.saga
 WHERE id = ANY($1::uuid[])
 ORDER BY id
@@ -219,8 +219,9 @@ ORDER BY saga_id, step, kind, round;
 -- stuck now: as the agenda is when its rows are locked, which may have changed while the lock on the saga was waited for.
 WITH saved AS (
     UPDATE sagaflow.saga AS saga
-    SET version = change.version, updated_at = clock_timestamp(),
-        ended_at = CASE WHEN change.ended THEN clock_timestamp() END,
+    SET version = change.version,
+        updated_at = CASE WHEN saga.ended_at IS NULL THEN clock_timestamp() ELSE saga.updated_at END,
+        ended_at = CASE WHEN change.ended THEN coalesce(saga.ended_at, clock_timestamp()) END,
         wake_at = change.wake_at, owner = $1, status = change.status,
         state = change.state::json, timers = change.timers::json
     FROM unnest(
@@ -368,6 +369,38 @@ WHERE agenda.coordinator = $1 AND saga.ended_at IS NULL AND $2 = (
 )
 GROUP BY saga.saga, saga.status ORDER BY saga.saga, saga.status;
 
+-- name: sample
+-- What goes on. Only the agenda, the sagas that are in it, and those after an id are read.
+WITH counted AS MATERIALIZED (
+    SELECT saga.saga, saga.status, saga.started_at, agenda.due_at
+    FROM (SELECT saga_id, due_at FROM sagaflow.agenda ORDER BY saga_id DESC LIMIT $3) AS agenda
+        CROSS JOIN LATERAL (
+            SELECT saga, status, started_at FROM sagaflow.saga WHERE saga.id = agenda.saga_id OFFSET 0
+        ) AS saga
+), due AS (
+    SELECT count(*) AS count, coalesce(extract(epoch FROM clock_timestamp() - min(due_at)), 0)::float8 AS seconds
+    FROM counted WHERE due_at <= clock_timestamp()
+)
+SELECT clock_timestamp() AS at, (SELECT count(*) FROM counted) AS counted, due.count AS late,
+    due.seconds AS late_seconds,
+    (SELECT count(*) FROM (SELECT FROM sagaflow.put_aside ORDER BY id DESC LIMIT $3) AS aside) AS put_aside,
+    (
+        SELECT json_agg(json_build_array(saga, status, count, seconds) ORDER BY saga, status)
+        FROM (
+            SELECT saga, status, count(*),
+                extract(epoch FROM clock_timestamp() - min(started_at))::float8 AS seconds
+            FROM counted GROUP BY saga, status
+        ) AS open
+    )::text AS open,
+    (
+        SELECT json_object_agg(saga, json_build_array(after, later))
+        FROM (
+            SELECT saga, count(*) AS after, count(*) FILTER (WHERE id > $2) AS later
+            FROM sagaflow.saga WHERE id > $1 GROUP BY saga
+        ) AS begun
+    )::text AS began
+FROM due;
+
 -- name: put_aside
 INSERT INTO sagaflow.put_aside (source, reason, body)
 SELECT source, reason, body FROM unnest($1::text[], $2::text[], $3::bytea[]) AS message (source, reason, body);
@@ -445,13 +478,14 @@ SELECT (SELECT count(*) FROM page) AS looked_at, (SELECT max(id::text)::uuid FRO
         ::text AS expired;
 
 -- name: erase
--- Delete the payloads of those of these sagas that have ended; returns which those are.
+-- Delete the payloads of those of these sagas that have ended, and the messages that were put aside and name one.
 WITH ended AS MATERIALIZED (
-    SELECT id FROM sagaflow.saga WHERE id = ANY($1::uuid[]) AND ended_at IS NOT NULL ORDER BY id FOR NO KEY UPDATE
-), erased AS (
+    SELECT id FROM sagaflow.saga WHERE id = ANY($1::uuid[]) AND ended_at IS NOT NULL
+), payloads AS (
     DELETE FROM sagaflow.payload WHERE saga_id = ANY (ARRAY(SELECT id FROM ended))
 )
-SELECT id FROM ended ORDER BY id;
+DELETE FROM sagaflow.put_aside
+WHERE EXISTS (SELECT 1 FROM ended WHERE position(convert_to(ended.id::text, 'UTF8') IN put_aside.body) > 0);
 
 -- name: purge_put_aside
 -- Forget the oldest messages that were put aside so long ago.

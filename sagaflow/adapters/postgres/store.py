@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -38,6 +39,7 @@ from sagaflow.definitions.records import (
     PutAside,
     SagaFilter,
     SagaRecord,
+    StoreSample,
     Watcher,
     decode_announcement,
     decode_plan,
@@ -112,7 +114,7 @@ class PostgresStore:
         async with self._turn(), self._database.lend() as connection:
             await self._database.execute_by(connection, _SQL["begin"])
             try:
-                yield PostgresTransaction(self._database, connection, await self._now(connection))
+                yield PostgresTransaction(self._database, connection, await self._now(connection), self._clock)
             except BaseException as error:
                 await self._database.give_up(connection, error, lambda: connection.execute(_SQL["rollback"]))
                 raise
@@ -125,8 +127,7 @@ class PostgresStore:
         """A transaction of new sagas, or of one that goes on, in which each statement is committed by itself: one for
         new ones, two for one that goes on."""
         async with self._turn(), self._database.lend() as connection:
-            now = self._clock.guess_of_lately() or await self._now(connection)
-            yield PostgresLoneTransaction(self._database, connection, now, self._clock)
+            yield PostgresLoneTransaction(self._database, connection, await self._now(connection), self._clock)
 
     def enlist(self, connection: object) -> PostgresTransaction:
         """A view of the caller's own open transaction, which the caller commits. Its `now` is a guess that is
@@ -140,7 +141,7 @@ class PostgresStore:
             raise TypeError(f"give a connection of asyncpg with a transaction open, not a {type(connection).__name__}")
         if not connection.is_in_transaction():
             raise RuntimeError("the connection has no transaction open; begin one: async with connection.transaction()")
-        return PostgresTransaction(self._database, connection, self._clock.guess())
+        return PostgresTransaction(self._database, connection, self._clock.guess(), self._clock)
 
     async def add_plans(self, plans: Sequence[Plan]) -> None:
         """Keep plans, by their hash; those that are known already are left alone."""
@@ -185,6 +186,22 @@ class PostgresStore:
         """How many sagas are open, by saga and status; nothing, unless this process is the first of those alive."""
         rows = await self._fetch("open_sagas", coordinator, process)
         return [OpenSagas(row["saga"], SagaStatus(row["status"]), row["count"], row["oldest_seconds"]) for row in rows]
+
+    async def sample(self, after: UUID, later: UUID, limit: int) -> StoreSample:
+        """What goes on at this moment, of all coordinators."""
+        (row,) = await self._fetch("sample", after, later, limit)
+        return StoreSample(
+            at=row["at"],
+            open=[
+                OpenSagas(saga, SagaStatus(status), count, seconds)
+                for saga, status, count, seconds in json.loads(row["open"] or "[]")
+            ],
+            all_counted=row["counted"] < limit,
+            late=row["late"],
+            late_seconds=row["late_seconds"],
+            put_aside=row["put_aside"],
+            began={saga: (first, second) for saga, (first, second) in json.loads(row["began"] or "{}").items()},
+        )
 
     async def put_aside(self, messages: Sequence[PutAside]) -> None:
         """Keep messages that could not be dealt with."""
@@ -269,10 +286,6 @@ class PostgresStore:
         """Delete, or count, the oldest messages that were put aside so long ago."""
         return len(await self._fetch("purge_put_aside" if delete else "count_put_aside", kept_seconds, limit))
 
-    async def erase(self, saga_ids: Sequence[UUID]) -> Sequence[UUID]:
-        """Delete the payloads of those of these sagas that have ended; returns which those are."""
-        return [row["id"] for row in await self._fetch("erase", saga_ids)]
-
     async def _fetch(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
         return await self._database.fetch(_SQL[query], *arguments)
 
@@ -289,6 +302,9 @@ class PostgresStore:
             self._turns.release()
 
     async def _now(self, connection: AnyConnection) -> datetime:
+        """What time it is there, asked only if it was not learnt lately."""
+        if (guess := self._clock.guess_of_lately()) is not None:
+            return guess
         (row,) = await self._database.fetch_by(connection, _SQL["clock"])
         now: datetime = row["now"]
         self._clock.learn(now)
@@ -307,14 +323,15 @@ class PostgresStore:
 class PostgresTransaction:
     """A `StoreTransaction`: what can be done in one transaction."""
 
-    def __init__(self, database: Database, connection: AnyConnection, now: datetime) -> None:
+    def __init__(self, database: Database, connection: AnyConnection, now: datetime, clock: _Clock) -> None:
         self._database = database
         self._connection = connection
         self._now = now
+        self._clock = clock
 
     @property
     def now(self) -> datetime:
-        """The time of the database when the transaction began."""
+        """The time of the database when sagas were loaded; before that, a guess, some milliseconds off at most."""
         return self._now
 
     async def insert(self, changes: Sequence[Change], process: UUID) -> Sequence[SagaRecord]:
@@ -336,7 +353,7 @@ class PostgresTransaction:
 
     async def load(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
         """The sagas of these ids that exist, locked in the order of their ids until the end."""
-        return [rows.saga_of(row) for row in await self._fetch("load", saga_ids)]
+        return self._loaded(await self._fetch("load", saga_ids))
 
     async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
         """All payloads of these sagas."""
@@ -352,6 +369,10 @@ class PostgresTransaction:
         if len(saved) != len(changes):
             raise RuntimeError(_not_saved(changes, {row["id"] for row in saved}))
         return _watchers(saved)
+
+    async def erase(self, saga_ids: Sequence[UUID]) -> None:
+        """Delete the payloads of those of these sagas that have ended, and messages put aside that name one."""
+        await self._fetch("erase", saga_ids)
 
     async def resent(self, saga_ids: Sequence[UUID], wake_at: Sequence[datetime | None], process: UUID) -> None:
         """This process has what these sagas have in flight now; look at them again at `wake_at`."""
@@ -379,6 +400,13 @@ class PostgresTransaction:
             read_at,
         )
 
+    def _loaded(self, found: Sequence[asyncpg.Record]) -> Sequence[SagaRecord]:
+        """These sagas, and what time it is."""
+        if found:
+            self._now = max(self._now, found[-1]["now"])
+            self._clock.learn(found[-1]["now"])
+        return [rows.saga_of(row) for row in found]
+
     async def _of_keys(self, wanted: Sequence[SagaRecord]) -> Sequence[SagaRecord]:
         found = await self._fetch("find_by_key", [one.key for one in wanted], [one.saga for one in wanted])
         return [rows.saga_of(row) for row in found]
@@ -390,22 +418,14 @@ class PostgresTransaction:
 class PostgresLoneTransaction(PostgresTransaction):
     """A `LoneTransaction`: nothing is locked before it is written."""
 
-    def __init__(self, database: Database, connection: AnyConnection, now: datetime, clock: _Clock) -> None:
-        super().__init__(database, connection, now)
-        self._clock = clock
-        self._seen: Sequence[Payload] = ()
+    _seen: Sequence[Payload] = ()
 
     async def load(self, saga_ids: Sequence[UUID]) -> Sequence[SagaRecord]:
         """The one saga of this id, if it exists, as it was committed last."""
         (saga_id,) = saga_ids
         found = await self._fetch("look", saga_id)
-        if not found:
-            return ()
-        (row,) = found
-        self._now = row["now"]
-        self._clock.learn(self._now)
-        self._seen = rows.payloads_of(row)
-        return [rows.saga_of(row)]
+        self._seen = [payload for row in found for payload in rows.payloads_of(row)]
+        return self._loaded(found)
 
     async def payloads(self, saga_ids: Sequence[UUID]) -> Sequence[Payload]:
         """All payloads of the saga that was loaded, as they were then."""

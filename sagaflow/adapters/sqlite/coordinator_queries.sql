@@ -22,7 +22,8 @@ INSERT INTO sagaflow_saga (
 -- name: update_saga
 -- Write the new state of a saga, if the stored one is the expected one.
 UPDATE sagaflow_saga
-SET version = :version, status = :status, state = :state, timers = :timers, updated_at = :now,
+SET version = :version, status = :status, state = :state, timers = :timers,
+    updated_at = CASE WHEN ended_at IS NULL THEN :now ELSE updated_at END,
     ended_at = coalesce(ended_at, :ended_at)
 WHERE saga_id = :saga_id AND version = :expected_version;
 
@@ -207,6 +208,22 @@ WHERE agenda.coordinator = :coordinator AND saga.ended_at IS NULL AND :process =
 )
 GROUP BY saga.saga, saga.status ORDER BY saga.saga, saga.status;
 
+-- name: sample_open
+-- What is open, the latest of it, by saga and status: how many, since when, how many are due and since when.
+SELECT saga.saga, saga.status, count(*) AS count, min(saga.started_at) AS oldest,
+    count(*) FILTER (WHERE agenda.due_at <= :now) AS late, min(agenda.due_at) FILTER (WHERE agenda.due_at <= :now) AS due
+FROM (SELECT saga_id, due_at FROM sagaflow_agenda ORDER BY saga_id DESC LIMIT :most) AS agenda
+    CROSS JOIN sagaflow_saga AS saga USING (saga_id)
+GROUP BY saga.saga, saga.status ORDER BY saga.saga, saga.status;
+
+-- name: sample_began
+-- How many sagas have ids after these two.
+SELECT saga, count(*) AS after, count(*) FILTER (WHERE saga_id > :later) AS later
+FROM sagaflow_saga WHERE saga_id > :after GROUP BY saga;
+
+-- name: sample_put_aside
+SELECT count(*) AS count FROM (SELECT 1 FROM sagaflow_coordinator_put_aside LIMIT ?);
+
 -- name: put_aside
 -- Keep a message.
 INSERT INTO sagaflow_coordinator_put_aside (at, source, reason, body) VALUES (?, ?, ?, ?);
@@ -218,6 +235,10 @@ SELECT at, source, reason, body, number FROM sagaflow_coordinator_put_aside ORDE
 -- name: remove_put_aside
 -- Forget a message.
 DELETE FROM sagaflow_coordinator_put_aside WHERE number = ?;
+
+-- name: remove_put_aside_of
+-- Forget the messages that name a saga.
+DELETE FROM sagaflow_coordinator_put_aside WHERE instr(body, CAST(? AS BLOB)) > 0;
 
 -- name: keep_announcement
 -- A process of a participant has announced this now.

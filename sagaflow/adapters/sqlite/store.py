@@ -53,6 +53,7 @@ from sagaflow.definitions.records import (
     PutAside,
     SagaFilter,
     SagaRecord,
+    StoreSample,
     Watcher,
     decode_plan,
     encode,
@@ -205,6 +206,10 @@ class SqliteStore:
 
         return await self._read(count)
 
+    async def sample(self, after: UUID, later: UUID, limit: int) -> StoreSample:
+        """What goes on at this moment, of all coordinators."""
+        return await self._read(lambda db: _sample(db, self._clock(), after, later, limit))
+
     async def put_aside(self, messages: Sequence[PutAside]) -> None:
         """Keep messages that could not be dealt with."""
         now = self._clock()
@@ -287,16 +292,6 @@ class SqliteStore:
         in_hand = self._write if delete else self._read
         return await in_hand(lambda db: purge_put_aside(db, _SQL, until, limit, delete))
 
-    async def erase(self, saga_ids: Sequence[UUID]) -> Sequence[UUID]:
-        """Delete the payloads of those of these sagas that have ended; returns which those are."""
-
-        def erase(db: sqlite3.Connection) -> Sequence[UUID]:
-            ended = [row["saga_id"] for row in db.execute(_SQL["ended"], (id_array(saga_ids),)).fetchall()]
-            db.executemany(_SQL["delete_payloads"], [(saga_id,) for saga_id in ended])
-            return [UUID(saga_id) for saga_id in ended]
-
-        return await self._write(erase)
-
     async def _write(self, function: Callable[[sqlite3.Connection], T]) -> T:
         async with self._database.transaction() as connection:
             return await connection.call(function)
@@ -338,6 +333,16 @@ class SqliteStoreTransaction:
             RuntimeError: a stored version is not the expected one.
         """
         return await self._connection.call(lambda db: self._save(db, changes, process))
+
+    async def erase(self, saga_ids: Sequence[UUID]) -> None:
+        """Delete the payloads of those of these sagas that have ended, and messages put aside that name one."""
+
+        def erase(db: sqlite3.Connection) -> None:
+            ended = [(row["saga_id"],) for row in db.execute(_SQL["ended"], (id_array(saga_ids),)).fetchall()]
+            db.executemany(_SQL["delete_payloads"], ended)
+            db.executemany(_SQL["remove_put_aside_of"], ended)
+
+        await self._connection.call(erase)
 
     async def resent(self, saga_ids: Sequence[UUID], wake_at: Sequence[datetime | None], process: UUID) -> None:
         """This process has what these sagas have in flight now; look at them again at `wake_at`."""
@@ -466,3 +471,23 @@ def _purge(
 def _deferrals(db: sqlite3.Connection, attempts: Sequence[Attempt]) -> Sequence[Deferral]:
     rows = [(attempt, db.execute(_SQL["deferrals"], attempt_parameters(attempt)).fetchone()) for attempt in attempts]
     return [deferral_of(attempt, row) for attempt, row in rows if row["since"] is not None]
+
+
+def _sample(db: sqlite3.Connection, now: datetime, after: UUID, later: UUID, limit: int) -> StoreSample:
+    rows = db.execute(_SQL["sample_open"], {"now": to_text(now), "most": limit}).fetchall()
+    begun = db.execute(_SQL["sample_began"], {"after": str(after), "later": str(later)}).fetchall()
+    due = min((row["due"] for row in rows if row["due"] is not None), default=None)
+    return StoreSample(
+        at=now,
+        open=[
+            OpenSagas(
+                row["saga"], SagaStatus(row["status"]), row["count"], (now - to_time(row["oldest"])).total_seconds()
+            )
+            for row in rows
+        ],
+        all_counted=sum(row["count"] for row in rows) < limit,
+        late=sum(row["late"] for row in rows),
+        late_seconds=0.0 if due is None else (now - to_time(due)).total_seconds(),
+        put_aside=db.execute(_SQL["sample_put_aside"], (limit,)).fetchone()["count"],
+        began={row["saga"]: (row["after"], row["later"]) for row in begun},
+    )

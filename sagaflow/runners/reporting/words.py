@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sagaflow.core.events import AbandonRequested, CancelRequested, Event, ReplyGiven, RetryRequested, SkipRequested
+from sagaflow.core.events import (
+    AbandonRequested,
+    CancelRequested,
+    Erased,
+    Event,
+    ReplyGiven,
+    RetryRequested,
+    SkipRequested,
+)
 from sagaflow.core.plan import Operation
 
 
@@ -28,6 +36,8 @@ def hand_words(event: Event) -> str:
             return f"said that the {operation_words(event.step, event.operation)} is {done}"
         case SkipRequested():
             return f"skipped the {operation_words(event.step, event.operation)}"
+        case Erased():
+            return "erased its payloads"
         case _:
             return "asked for it"
 

@@ -33,6 +33,7 @@ from sagaflow.definitions.records import (
     PutAside,
     SagaFilter,
     SagaRecord,
+    StoreSample,
     Watcher,
 )
 from sagaflow.errors import Unavailable
@@ -233,6 +234,31 @@ class SimulatedStore:
                 ages[record.saga, record.status].append((now - record.started_at).total_seconds())
         return [OpenSagas(*which, len(ages[which]), max(ages[which])) for which in sorted(ages)]
 
+    async def sample(self, after: UUID, later: UUID, limit: int) -> StoreSample:
+        """What goes on at this moment, of all coordinators."""
+        return await self.line.call("store.read", lambda: self._sample(after, later, limit))
+
+    def _sample(self, after: UUID, later: UUID, limit: int) -> StoreSample:
+        now, tables = self.clock(), self.tables
+        latest = sorted(tables.agenda, reverse=True)[:limit]
+        ages: dict[tuple[str, SagaStatus], list[float]] = defaultdict(list)
+        for record in (tables.sagas[saga_id] for saga_id in latest):
+            assert record.started_at is not None, "the store has set it"
+            ages[record.saga, record.status].append((now - record.started_at).total_seconds())
+        times = [due_at for saga_id in latest if (due_at := tables.agenda[saga_id].due_at) is not None]
+        late = [(now - due_at).total_seconds() for due_at in times if due_at <= now]
+        begun = Counter(record.saga for saga_id, record in tables.sagas.items() if saga_id > after)
+        begun_later = Counter(record.saga for saga_id, record in tables.sagas.items() if saga_id > later)
+        return StoreSample(
+            at=now,
+            open=[OpenSagas(*which, len(ages[which]), max(ages[which])) for which in sorted(ages)],
+            all_counted=len(latest) < limit,
+            late=len(late),
+            late_seconds=max(late, default=0.0),
+            put_aside=min(limit, len(tables.put_aside)),
+            began={saga: (begun[saga], begun_later[saga]) for saga in begun},
+        )
+
     async def put_aside(self, messages: Sequence[PutAside]) -> None:
         """Keep messages that could not be dealt with."""
         await self.line.call("store.write", lambda: keep_aside(self.tables.put_aside, messages, self.clock()))
@@ -369,17 +395,6 @@ class SimulatedStore:
             "store.write", lambda: purge_aside(self.tables.put_aside, until, limit, delete=delete)
         )
 
-    async def erase(self, saga_ids: Sequence[UUID]) -> Sequence[UUID]:
-        """Delete the payloads of those of these sagas that have ended; returns which those are."""
-
-        def erase() -> Sequence[UUID]:
-            ended = [record.saga_id for record in self.found(saga_ids) if record.state.ended]
-            for saga_id in ended:
-                self.tables.payloads.pop(saga_id, None)
-            return ended
-
-        return await self.line.call("store.write", erase)
-
     def stored_payloads(self, saga_ids: Iterable[UUID]) -> Sequence[Payload]:
         """All committed payloads of these sagas."""
         return [payload for saga_id in set_of(saga_ids) for payload in self.tables.payloads.get(saga_id, {}).values()]
@@ -411,6 +426,7 @@ class SimulatedStoreTransaction:
         self._agenda: dict[UUID, Agenda | None] = {}
         self._journal: list[JournalEntry] = []
         self._payloads: list[Payload] = []
+        self._erased: list[UUID] = []
 
     @property
     def now(self) -> datetime:
@@ -472,7 +488,8 @@ class SimulatedStoreTransaction:
             stored = self._record(record.saga_id) if self._exists(record.saga_id) else None
             if stored is None or stored.version != change.expected_version:
                 raise RuntimeError(f"saga {record.saga_id}: its stored version is not {change.expected_version}")
-            self._write(change, structs.replace(record, started_at=stored.started_at, updated_at=self._now))
+            updated_at = stored.updated_at if stored.state.ended else self._now
+            self._write(change, structs.replace(record, started_at=stored.started_at, updated_at=updated_at))
             agenda = self._agenda_of(record.saga_id)
             if agenda is None:
                 continue
@@ -483,6 +500,15 @@ class SimulatedStoreTransaction:
                 agenda = structs.replace(agenda, wake_at=record.wake_at, due_at=record.wake_at, resend=change.resend)
             self._agenda[record.saga_id] = None if record.state.ended else structs.replace(agenda, process=process)
         return watchers
+
+    async def erase(self, saga_ids: Sequence[UUID]) -> None:
+        """Delete the payloads of those of these sagas that have ended, and messages put aside that name one."""
+
+        def erase() -> None:
+            known = (self._record(saga_id) for saga_id in set_of(saga_ids) if self._exists(saga_id))
+            self._erased += [record.saga_id for record in known if record.state.ended]
+
+        await self._do(erase)
 
     async def resent(self, saga_ids: Sequence[UUID], wake_at: Sequence[datetime | None], process: UUID) -> None:
         """This process has what these sagas have in flight now; look at them again at `wake_at`."""
@@ -567,6 +593,9 @@ class SimulatedStoreTransaction:
             tables.journal.setdefault(saga_id, []).extend(entries)
         for payload in self._payloads:
             tables.payloads.setdefault(payload.saga_id, {})[payload.step, payload.kind, payload.round] = payload
+        for saga_id in self._erased:
+            tables.payloads.pop(saga_id, None)
+            tables.put_aside[:] = [one for one in tables.put_aside if str(saga_id).encode() not in one.body]
         for saga_id, agenda in self._agenda.items():
             if agenda is None:
                 tables.agenda.pop(saga_id, None)

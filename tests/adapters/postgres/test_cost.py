@@ -59,13 +59,13 @@ async def test_a_batch_is_a_few_statements_however_many_sagas(counted: tuple[Pos
     begun = [happens(new_saga(), STARTED, payloads=[], wake_at=moment(-1)) for _ in range(50)]
     saga_ids = [change.record.saga_id for change in begun]
     expected = {
-        "insert": ["begin", "clock", "insert", "commit"],
-        "insert again": ["begin", "clock", "insert", "find_by_key", "commit"],
-        "go on": ["begin", "clock", "load", "payloads", "save", "commit"],
+        "insert": ["begin", "insert", "commit"],
+        "insert again": ["begin", "insert", "find_by_key", "commit"],
+        "go on": ["begin", "load", "payloads", "save", "commit"],
         "insert alone": ["insert"],
         "go on alone": ["look", "save"],
-        "send again": ["begin", "clock", "load", "resent", "commit"],
-        "watch": ["begin", "clock", "load", "watch", "commit"],
+        "send again": ["begin", "load", "resent", "commit"],
+        "watch": ["begin", "load", "watch", "commit"],
         "claim": ["claim_due"],
         "keep lease": ["keep_lease"],
         "take over": ["lapsed"],
@@ -110,6 +110,21 @@ async def test_a_batch_is_a_few_statements_however_many_sagas(counted: tuple[Pos
     await store.find(saga_ids)
     note("find")
     assert made == expected
+
+
+async def test_the_clock_is_asked_again_when_it_was_not_asked_for_long(
+    counted: tuple[PostgresStore, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, statements = counted
+    await use_all(store)
+    asked = []
+    for seconds in (60.0, -1.0):
+        monkeypatch.setattr("sagaflow.adapters.postgres.store.GUESSED_SECONDS_MAX", seconds)
+        statements.clear()
+        async with store.alone():
+            pass
+        asked.append([name_of(statement) for statement in statements])
+    assert asked == [[], ["clock"]]
 
 
 async def test_the_texts_of_statements_are_few_and_nothing_is_written_into_them(
@@ -224,6 +239,21 @@ async def test_a_page_of_open_sagas_is_read_from_where_the_last_one_ended(store:
         read = [int(rows) for rows in re.findall(r"\(actual rows=(\d+) loops=1\)", plan)]
         assert max(read) <= 10, plan
     assert len(await store.list(SagaFilter(statuses=OPEN_STATUSES, before=before), 100)) == 5
+
+
+async def test_a_sample_reads_what_is_open_and_what_has_just_begun(store: PostgresStore) -> None:
+    """However many have ended: so `sagaflow top` slows no store."""
+    begun = [happens(new_saga(), STARTED) for _ in range(300)]
+    await insert(store, *begun)
+    await save(store, *(happens(change.record, DONE) for change in begun[:290]))
+    ids_ = [begun[place].record.saga_id for place in (294, 296)]
+    sql = _SQL["sample"].replace("$1", f"'{ids_[0]}'").replace("$2", f"'{ids_[1]}'").replace("$3", "100")
+    async with store._database.lend() as connection:
+        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN (ANALYZE, TIMING off) {sql}"))
+    assert not re.search(r"Seq Scan|Bitmap", plan), plan
+    assert re.search(r"Index Cond: \(id > ", plan), plan
+    read = [int(rows) for rows in re.findall(r"\(actual rows=(\d+) loops=1\)", plan)]
+    assert max(read) <= 10, plan
 
 
 async def use_all(store: PostgresStore) -> None:

@@ -40,6 +40,8 @@ from tests.servers.process import PrivateServer, Program
 
 NODES: Final = 3
 CUSTOMERS: Final = 12
+ORDERS: Final = 30
+"""So many orders have to end before and after each fault."""
 
 TO_BE_SYNCHRONOUS: Final = (
     "ALTER SYSTEM SET synchronous_standby_names = '*'",
@@ -182,7 +184,7 @@ async def lose_nodes(directory: Path, seed: int) -> list[str]:
         async with stage.client() as client:
             customers = Customers(client, seed=seed, count=CUSTOMERS)
             customers.open()
-            load = Load(customers)
+            load = Load(customers, orders=ORDERS)
             await load.goes_on("three nodes")
             for number, node in enumerate(cluster.nodes, 1):
                 await asyncio.to_thread(node.kill)
@@ -209,7 +211,7 @@ async def lose_primary(directory: Path, seed: int) -> list[str]:
         async with stage.client() as client:
             customers = Customers(client, seed=seed, count=CUSTOMERS)
             customers.open()
-            load = Load(customers)
+            load = Load(customers, orders=ORDERS)
             await load.goes_on("primary and standby")
             await asyncio.to_thread(pair.first.kill)
             await pair.promote()
