@@ -30,6 +30,12 @@ async def coordinator(
         str | None, Parameter(help="All coordinators of one name share the work; the name of the saga if left out.")
     ] = None,
     namespace: Namespace = NAMESPACE,
+    declare: Annotated[
+        bool,
+        Parameter(
+            negative="--no-declare", help="Make the queues that are missing; without, `sagaflow broker apply` has to."
+        ),
+    ] = True,
     poll_seconds: Annotated[float, Parameter(help="How often to look for what is due.")] = 0.5,
     lease_seconds: Annotated[float, Parameter(help="How soon others take over when this process dies.")] = 10.0,
     undo_ready: Annotated[
@@ -59,7 +65,7 @@ async def coordinator(
             running = Coordinator(
                 definitions,
                 store=await stack.enter_async_context(opened_store(database, create=True)),
-                transport=transport_to(broker, namespace),
+                transport=transport_to(broker, namespace, declare=declare),
                 name=name,
                 poll_seconds=poll_seconds,
                 lease_seconds=lease_seconds,

@@ -68,14 +68,14 @@ async def opened_transactions(url: str, *, create: bool = False) -> AsyncIterato
             yield sqlite_transactions
 
 
-def transport_to(url: str, namespace: str) -> Transport:
-    """The way to the broker behind a URL; not connected yet.
+def transport_to(url: str, namespace: str, *, declare: bool = True) -> Transport:
+    """The way to the broker behind a URL; not connected yet. With `declare`, queues that are missing are made.
 
     Raises:
         DefinitionError: the namespace cannot be one.
     """
     try:
-        return RabbitTransport(url, namespace=namespace)
+        return RabbitTransport(url, namespace=namespace, declare=declare)
     except ValueError as error:
         raise DefinitionError(str(error)) from error
 

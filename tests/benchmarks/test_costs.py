@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
+import asyncpg
 import pytest
 
+from benchmarks.coordinator import AnsweringTransport
 from benchmarks.place import Servers, place
+from benchmarks.systems.sagaflow import saga_of
 from benchmarks.workloads import WORKLOADS
+from sagaflow import Coordinator, SagaStatus, UndoReady
+from sagaflow.adapters.postgres import Line, PostgresStore, upgrade
+from tests.adapters.postgres.outside import name_of
 from tests.benchmarks.costs import costs_of
 from tests.servers import Server
+from tests.servers.databases import create_database
 
 SAGAS = 1_000
 
@@ -59,6 +67,36 @@ async def test_a_thousand_sagas_cost_no_more_than_they_did(postgres: Server, rab
     assert set(costs) == set(BOUNDS[workload])
     assert min(costs.values()) > 0, f"something is not counted: {costs}"
     assert not excess(workload, costs), excess(workload, costs)
+
+
+async def test_a_saga_that_runs_alone_costs_its_coordinator_seven_statements(postgres: Server) -> None:
+    """One to begin, and two for each reply, none of which locks anything before it writes; nothing for its outcome."""
+    sagas, saga = 20, saga_of(WORKLOADS["noop"])
+    database = create_database(postgres.url)
+    connection = await asyncpg.connect(database)
+    await upgrade(connection, Line.COORDINATOR)
+    await connection.close()
+    made: Counter[str] = Counter()
+
+    async def count(connection: asyncpg.Connection) -> None:
+        connection.add_query_logger(lambda query: made.update([name_of(query.query)]))
+
+    async with (
+        PostgresStore.connect(database, init=count) as store,
+        Coordinator([saga], store=store, transport=AnsweringTransport(), undo_ready=UndoReady.NOT_ASKED) as runs,
+    ):
+        for number in range(sagas):
+            outcome = await (await runs.start(saga, number, key=str(number))).outcome()
+            assert outcome.status is SagaStatus.COMPLETED
+
+    assert {name: made[name] for name in ("insert", "look", "save")} == {
+        "insert": sagas,
+        "look": 3 * sagas,
+        "save": 3 * sagas,
+    }
+    assert {name: made[name] for name in ("begin", "load", "payloads", "find", "commit")} == dict.fromkeys(
+        ("begin", "load", "payloads", "find", "commit"), 0
+    )
 
 
 def test_a_cost_over_its_bound_is_named_with_the_bound() -> None:

@@ -125,6 +125,14 @@ def test_a_broker_that_refuses_the_login(sagaflow: Sagaflow, rabbitmq: Server, t
     expect_one_line(said, "refuses the login of user 'nobody'")
 
 
+def test_queues_that_may_not_be_made(
+    sagaflow: Sagaflow, rabbitmq: Server, broker_namespace: str, tmp_path: Path
+) -> None:
+    places = [f"--database=sqlite:///{tmp_path}/sagas", "--broker", rabbitmq.url, "--namespace", broker_namespace]
+    said = sagaflow("coordinator", CHECKOUT, *places, "--no-declare", "--log-level", "error")
+    expect_one_line(said, f"the exchange {broker_namespace} does not exist", "make it: sagaflow broker apply")
+
+
 def test_a_namespace_that_cannot_be_one(sagaflow: Sagaflow, tmp_path: Path) -> None:
     places = [f"--database=sqlite:///{tmp_path}/sagas", "--broker=amqp://localhost"]
     expect_one_line(sagaflow("coordinator", CHECKOUT, *places, "--namespace=my shop"), "'my shop' is no namespace")
