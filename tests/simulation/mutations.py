@@ -18,8 +18,8 @@ from msgspec import structs
 from sagaflow.core import machine
 from sagaflow.core.plan import Operation
 from sagaflow.core.state import OpStatus
-from sagaflow.definitions.ports import Entered, Entry, Undo
-from sagaflow.definitions.records import Change
+from sagaflow.definitions.ports import Entered, Entry, Overtaken, Undo
+from sagaflow.definitions.records import Change, Watcher
 from sagaflow.runners import turns
 from sagaflow.runners.engine import Engine, ReplyArrived
 from sagaflow.runners.outbox import Outbox
@@ -32,7 +32,7 @@ from sagaflow.testing.simulation.locks import Locks
 from sagaflow.testing.simulation.play.cast import PATIENT
 from sagaflow.testing.simulation.play.history import SAGAS, play
 from sagaflow.testing.simulation.play.setting import Setting
-from sagaflow.testing.simulation.store import SimulatedStoreTransaction
+from sagaflow.testing.simulation.store import SimulatedLoneTransaction, SimulatedStoreTransaction
 
 SEEDS_MAX = 5000
 
@@ -195,6 +195,16 @@ def _no_locks_and_no_versions() -> Iterator[None]:
         yield
 
 
+def _deaf_to_who_was_faster(original: Any) -> Any:
+    async def save(self: SimulatedLoneTransaction, changes: Sequence[Change], process: UUID) -> Sequence[Watcher]:
+        try:
+            return await original(self, changes, process)  # type: ignore[no-any-return]
+        except Overtaken:
+            return []
+
+    return save
+
+
 def _keys_count_for_nothing(original: Any) -> Any:
     def insert(self: Any, changes: Sequence[Change], process: UUID) -> Any:
         with mock.patch.object(self.store.tables, "keys", {}):
@@ -264,6 +274,11 @@ MUTATIONS = (
     Mutation("what is unknown is not undone", patched(machine._Turn, "_owed", _forget_the_unknown), ["I2", "I3"]),
     Mutation("a cancel passes the pivot", patched(machine._Turn, "_turn_round", _undo_the_pivot_too), ["I2", "I3"]),
     Mutation("rows are not locked and versions not checked", _no_locks_and_no_versions, ["I6", "I8"]),
+    Mutation(
+        "who was overtaken goes on as if it had written",
+        patched(SimulatedLoneTransaction, "save", _deaf_to_who_was_faster),
+        ["I5"],
+    ),
     Mutation("a key is taken twice", patched(SimulatedStoreTransaction, "_insert", _keys_count_for_nothing), ["I10"]),
     Mutation(
         "nothing is sent again",

@@ -260,8 +260,8 @@ def _together(
     undo_fails: int,
     found: Exploration,
 ) -> Iterable[Sequence[Fault]]:
-    """First whatever can befall an undo, its messages and its commits, since only a fault leads to one; then other
-    pairs, up to the bound."""
+    """First whatever can befall an undo, its messages and its commits, since only a fault leads to one, each kind once;
+    then one step that says no while something befalls another; then other pairs, up to the bound."""
     undos: list[Sequence[Fault]] = []
     others: list[Sequence[Fault]] = []
     for faults, visits in reached.items():
@@ -284,8 +284,12 @@ def _together(
     others += [[one, other] for place, one in enumerate(firsts) for other in firsts[place + 1 :] if _differ(one, other)]
     chance = random.Random(0)  # noqa: S311  # the same pairs each time
     chance.shuffle(others)
-    others.sort(key=_how_remote)
-    chosen = [*_one_of_each_kind(undos, chance), *others][: max(pairs, 0)]
+    first, rest = _one_of_each_kind(undos)
+    chance.shuffle(rest)
+    rest += sorted(others, key=_how_remote)
+    near = [faults for faults in rest if _how_remote(faults) == 0]
+    far = [faults for faults in rest if _how_remote(faults) > 0]
+    chosen = [*first, *near, *far][: max(pairs, 0)]
     found.pairs_left_out = len(undos) + len(others) - len(chosen)
     return chosen
 
@@ -297,8 +301,8 @@ def _how_remote(faults: Sequence[Fault]) -> int:
     return 0 if any(fault.kind is Kind.REFUSE for fault in faults) else 1
 
 
-def _one_of_each_kind(undos: Sequence[Sequence[Fault]], chance: random.Random) -> Sequence[Sequence[Fault]]:
-    """Those first that differ in how the undo came about and in what befell it; the others after them."""
+def _one_of_each_kind(undos: Sequence[Sequence[Fault]]) -> tuple[list[Sequence[Fault]], list[Sequence[Fault]]]:
+    """Those that differ in how the undo came about and in what befell it; and the others."""
     seen: set[tuple[object, ...]] = set()
     first: list[Sequence[Fault]] = []
     rest: list[Sequence[Fault]] = []
@@ -308,8 +312,7 @@ def _one_of_each_kind(undos: Sequence[Sequence[Fault]], chance: random.Random) -
         kind = (faults[0].point, faults[0].kind, *rest_of) if in_handler else tuple(rest_of)
         (rest if kind in seen else first).append(faults)
         seen.add(kind)
-    chance.shuffle(rest)
-    return [*first, *rest]
+    return first, rest
 
 
 def _differ(one: Fault, other: Fault) -> bool:

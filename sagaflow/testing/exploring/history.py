@@ -117,6 +117,9 @@ class _Witness:
     def taken_over(self, sagas: int) -> None:
         """Sagas of the dead are to be sent again."""
 
+    def overtaken(self) -> None:
+        """Nothing."""
+
     def published(self, to: Address, body: bytes) -> None:
         """A message is safe."""
 

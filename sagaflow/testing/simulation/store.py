@@ -70,11 +70,17 @@ class StoreWitness(Protocol):
     def taken_over(self, sagas: int) -> None:
         """So many sagas of the dead are to be sent again."""
 
+    def overtaken(self) -> None:
+        """What came alone is not written, since another was faster."""
+
 
 class NoWitness:
     """Looks away."""
 
     def taken_over(self, sagas: int) -> None:
+        """Nothing."""
+
+    def overtaken(self) -> None:
         """Nothing."""
 
     def committed(self, before: SagaRecord | None, after: SagaRecord, journal: Sequence[JournalEntry]) -> None:
@@ -696,6 +702,7 @@ class SimulatedLoneTransaction:
 
             def save() -> Sequence[Watcher]:
                 if any(self._store.tables.sagas.get(saga_id) is not seen for saga_id, seen in self._seen.items()):
+                    self._store.witness.overtaken()
                     raise Overtaken
                 return tx.save_and_commit(changes, process)
 

@@ -166,6 +166,10 @@ class Checks:
         if sagas:
             self.met[coverage.TAKEN_OVER] += 1
 
+    def overtaken(self) -> None:
+        """Take note that two wrote one saga at the same time."""
+        self.met[coverage.OVERTAKEN] += 1
+
     def _fold(self, plan: Plan, state: SagaState, entry: JournalEntry, name: str) -> SagaState:
         event = entry.event
         self._note_event(plan, state, event, entry)

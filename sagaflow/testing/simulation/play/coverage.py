@@ -51,6 +51,7 @@ UNDO_BEFORE_ACTION: Final = "an undo that comes before its action"
 ACTION_AFTER_UNDO: Final = "an action that comes after its undo"
 DUPLICATE_COMMAND: Final = "a duplicate command"
 TAKEN_OVER: Final = "sagas of a dead process are taken over"
+OVERTAKEN: Final = "two write one saga at the same time, and the second writes nothing"
 
 _ACTIVE: Final = (OpStatus.SENT, OpStatus.WAITING, OpStatus.DEFERRED, OpStatus.STUCK)
 _NAMED: Final = (Started, CancelRequested, DeadlinePassed, AbandonRequested)
@@ -90,6 +91,7 @@ REQUIRED: Final = frozenset(
         ACTION_AFTER_UNDO,
         DUPLICATE_COMMAND,
         TAKEN_OVER,
+        OVERTAKEN,
     }
 )
 """All that has to be met."""
