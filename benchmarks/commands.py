@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import asyncpg
 import msgspec
+import psutil
 import uvloop
 
 from sagaflow import Operation, Participant, StepContext, serve, until_stopped
@@ -59,7 +60,8 @@ def _run(database: str, broker: str, commands: int, rounds: int) -> None:
     worker = multiprocessing.get_context("spawn").Process(target=_serve, args=(database, broker, namespace))
     worker.start()
     try:
-        uvloop.run(_measure(database, broker, namespace, commands, rounds))
+        assert worker.pid is not None
+        uvloop.run(_measure(database, broker, namespace, commands, rounds, psutil.Process(worker.pid)))
     finally:
         worker.terminate()
         worker.join()
@@ -86,19 +88,22 @@ def _serve(database: str, broker: str, namespace: str) -> None:
     uvloop.run(serve_it())
 
 
-async def _measure(database: str, broker: str, namespace: str, commands: int, rounds: int) -> None:
+async def _measure(
+    database: str, broker: str, namespace: str, commands: int, rounds: int, worker: psutil.Process
+) -> None:
     connection = await asyncpg.connect(database)
     async with RabbitTransport(broker, namespace=namespace) as transport, _replies(transport) as replies:
         for handler in ("noop", "write"):
             await _round(transport, replies, _letters(handler, WARM_UP))
             figures = [await _round(transport, replies, _letters(handler, commands)) for _ in range(rounds)]
-            before = await _commits(connection)
+            before, cpu_before = await _commits(connection), _cpu_seconds(worker)
             await _round(transport, replies, _letters(handler, commands))
             transactions = (await _commits(connection) - before) / commands
+            cpu_seconds = (_cpu_seconds(worker) - cpu_before) / commands
             each = ", ".join(f"{figure:.0f}" for figure in figures)
             print(
                 f"{handler}: {statistics.median(figures):6.0f} commands/s (rounds: {each}), "
-                f"{transactions:.3f} transactions a command"
+                f"{transactions:.3f} transactions and {1e6 * cpu_seconds:.0f} us of the worker's CPU a command"
             )
     await connection.close()
 
@@ -160,6 +165,11 @@ def _command(handler: str, account: int) -> Command:
         traceparent=TRACEPARENT,
         payload=msgspec.Raw(b'"go"' if handler == "noop" else str(account).encode()),
     )
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 async def _commits(connection: asyncpg.Connection) -> int:
