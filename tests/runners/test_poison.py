@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from sagaflow import Cause, Operation, SagaStatus, StepRejected
+from sagaflow.adapters.postgres import AsyncpgTransactions
 from sagaflow.adapters.rabbitmq.topology import DELIVERY_LIMIT
 from sagaflow.core.state import OpStatus
 from sagaflow.definitions.messages import ErrorInfo
@@ -99,7 +100,9 @@ async def test_case_10_a_deadly_command_is_given_up_the_others_live_and_its_saga
     (shown,) = (await airline.dead()).splitlines()
     assert "commands.airline" in shown
     assert "delivery_limit" in shown
-    assert DEADLY in shown
+    async with AsyncpgTransactions.connect(airline.database) as transactions:
+        (kept,) = await transactions.list_put_aside(2)
+    assert DEADLY.encode() in kept.body
 
 
 async def test_a_deadly_compensation_is_given_up_and_a_person_has_to_decide(world: World, airline: Airline) -> None:
