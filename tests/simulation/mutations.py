@@ -277,7 +277,7 @@ MUTATIONS = (
     Mutation(
         "who was overtaken goes on as if it had written",
         patched(SimulatedLoneTransaction, "save", _deaf_to_who_was_faster),
-        ["I5"],
+        ["I5", "I10"],
     ),
     Mutation("a key is taken twice", patched(SimulatedStoreTransaction, "_insert", _keys_count_for_nothing), ["I10"]),
     Mutation(
