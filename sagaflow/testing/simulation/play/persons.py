@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sagaflow.core.plan import Operation, Plan
 from sagaflow.core.state import OPEN, OpStatus, SagaStatus, by_name
-from sagaflow.errors import NotPossible, SagaflowError
+from sagaflow.errors import Locked, NotPossible, SagaflowError
 from sagaflow.runners.operator import Operator
 from sagaflow.testing.simulation.faults import Fault, Kind
 from sagaflow.testing.simulation.store import SimulatedStore
@@ -109,8 +109,8 @@ class Persons:
                         try:
                             verb = chance.choice(VERBS) if chance.random() < BY_ALL_MEANS else Verb.RETRY
                             await _do(verb, operator, saga_id, step)
-                        except NotPossible:
-                            continue
+                        except (NotPossible, Locked):
+                            continue  # whoever is told that another holds the saga looks again
 
 
 async def _do(verb: Verb, operator: Operator, saga_id: UUID, step: str) -> None:
