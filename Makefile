@@ -55,7 +55,7 @@ chaos: $(DEV_STAMP) ## kill and cut everything at random, then judge: make chaos
 bench-setup: $(BENCH_STAMP) ## install what sagaflow is compared with (needs npm for one of it)
 	@echo "DBOS, Restate and Celery are in $(VENV)"
 
-bench: $(DEV_STAMP) ## measure all that is installed side by side, about ten minutes, and draw the plots
+bench: $(DEV_STAMP) ## measure all that is installed side by side, a quarter of an hour, and draw the plots
 	@$(BIN)/python -m benchmarks compare --json docs/benchmarks/compare.json
 	@$(BIN)/python -m benchmarks plots
 
