@@ -22,6 +22,7 @@ VARIABLE: Final = "SAGAFLOW_CRASH_AT"
 Point = Literal[
     "engine.before_transaction",
     "engine.before_commit",
+    "engine.before_lone_write",
     "engine.committed",
     "engine.start_committed",
     "store.taken_over_page",

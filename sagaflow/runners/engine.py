@@ -220,7 +220,7 @@ class Engine:
         async with self._store.alone() as tx:
             replies = [one for one in inputs if isinstance(one, ReplyArrived)]
             written, _ = await self._go_on(tx, replies, batch, again=False) if replies else ((), ())
-            crash_point("engine.before_commit")
+            crash_point("engine.before_lone_write")
             await self._begin(tx, _starts(inputs), batch)
             if written:
                 batch.watchers = await tx.save(written, self._process)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from sagaflow.core.plan import Operation, is_name
 from sagaflow.definitions import logs
@@ -218,32 +218,29 @@ class Worker:
     ) -> None:
         async with running:
             reply = await self._reply_to(command, allowance)
-        self._answer(reply, command, receipt, allowance)
-
-    def _answer(self, reply: Reply, command: Command, receipt: Receipt, allowance: Allowance) -> None:
-        crash_point("worker.committed")
-        self._outbox.put([_letter(reply, command)], [receipt])
-        if self._observer.is_anybody:
-            answered = Answered(command, reply, allowance.seconds_since_arrival())
-            self._observer.commands_answered(self._participant.name, [answered])
+        self._answer([_Done(command, reply, receipt, allowance)])
 
     def _answer_group(self, group: Sequence[Taken], verdicts: Sequence[Verdict]) -> None:
+        self._answer(
+            [
+                _Done(order.command, self._reply(order.command, verdict), receipt, order.allowance)
+                for (order, receipt), verdict in zip(group, verdicts, strict=True)
+            ]
+        )
+
+    def _answer(self, done: Sequence[_Done]) -> None:
         """Replies to one coordinator go out together. Those to another have receipts of their own: what cannot be sent
         to the one holds up nothing of the other's."""
         answers: dict[str, tuple[list[Letter], list[Receipt]]] = {}
-        told: list[Answered] = []
-        for (order, receipt), verdict in zip(group, verdicts, strict=True):
+        for one in done:
             crash_point("worker.committed")
-            command = order.command
-            reply = self._reply(command, verdict)
-            letters, receipts = answers.setdefault(command.reply_to, ([], []))
-            letters.append(_letter(reply, command))
-            receipts.append(receipt)
-            if self._observer.is_anybody:
-                told.append(Answered(command, reply, order.allowance.seconds_since_arrival()))
+            letters, receipts = answers.setdefault(one.command.reply_to, ([], []))
+            letters.append(_letter(one.reply, one.command))
+            receipts.append(one.receipt)
         for letters, receipts in answers.values():
             self._outbox.put(letters, receipts)
-        if told:
+        if self._observer.is_anybody:
+            told = [Answered(one.command, one.reply, one.allowance.seconds_since_arrival()) for one in done]
             self._observer.commands_answered(self._participant.name, told)
 
     async def _reply_to(self, command: Command, allowance: Allowance) -> Reply:
@@ -294,6 +291,15 @@ class Worker:
             retry_after_seconds=retry_after_seconds,
             done_in_round=None if verdict.round == command.round else verdict.round,
         )
+
+
+class _Done(NamedTuple):
+    """A command that is dealt with, for good or for this time, and what is to be said of it."""
+
+    command: Command
+    reply: Reply
+    receipt: Receipt
+    allowance: Allowance
 
 
 def _letter(reply: Reply, command: Command) -> Letter:

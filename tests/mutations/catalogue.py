@@ -176,8 +176,8 @@ MUTATIONS: Final[Sequence[Mutation]] = (
     Mutation(
         "acknowledge a command before its reply is sent",
         WORKER,
-        "        self._outbox.put([_letter(reply, command)], [receipt])",
-        "        receipt.done()\n        self._outbox.put([_letter(reply, command)])",
+        "            self._outbox.put(letters, receipts)",
+        "            for receipt in receipts:\n                receipt.done()\n            self._outbox.put(letters)",
         ("tests/runners/test_acknowledging.py", "-k", "embedded"),
     ),
     Mutation(
