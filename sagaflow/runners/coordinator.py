@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 from uuid import UUID
 
-from sagaflow.core.plan import Plan, is_name
-from sagaflow.core.state import SETTLED, Cause, SagaState, SagaStatus, initial
+from sagaflow.core.plan import is_name
+from sagaflow.core.state import SETTLED, Cause, SagaStatus
 from sagaflow.definitions import ids, logs, payloads
 from sagaflow.definitions.health import Health
-from sagaflow.definitions.limits import ADDRESS_LENGTH_MAX, KEY_LENGTH_MAX
+from sagaflow.definitions.limits import ADDRESS_LENGTH_MAX
 from sagaflow.definitions.messages import (
     Announcement,
     CancelRequest,
@@ -25,8 +25,7 @@ from sagaflow.definitions.messages import (
 )
 from sagaflow.definitions.observing import NOBODY, Observer
 from sagaflow.definitions.ports import Address, QueueKind, SagaStore, Transport
-from sagaflow.definitions.records import INPUT_STEP, NO_PROCESS, Due, Payload, PayloadKind, SagaRecord, Watcher
-from sagaflow.definitions.remembering import Remembered
+from sagaflow.definitions.records import NO_PROCESS, Due, SagaRecord, Watcher
 from sagaflow.definitions.retention import Retention
 from sagaflow.definitions.saga import Replies, Saga
 from sagaflow.definitions.surroundings import current
@@ -45,6 +44,7 @@ from sagaflow.runners.reporting.making import report_on
 from sagaflow.runners.reporting.reports import SagaReport
 from sagaflow.runners.requests import Requests, Standing
 from sagaflow.runners.roll_call import RollCall
+from sagaflow.runners.starting import new_start, own_traceparent
 from sagaflow.runners.telling import Guarded, Tales
 from sagaflow.runners.upkeep import Upkeep
 from sagaflow.runners.watches import Watches, watch
@@ -56,9 +56,6 @@ PREFETCH = 20
 
 GRACE_SECONDS = 10.0
 """How long a stopping coordinator tries to finish what it has taken."""
-
-_initial: Final[Remembered[Plan, SagaState]] = Remembered(initial)
-"""One state for all sagas of a plan that begin, so that what the machine says of it is remembered too."""
 
 
 @dataclass(frozen=True)
@@ -419,29 +416,19 @@ class Coordinator:
         return self._new_encoded(saga, payloads.encode(saga_input), key, traceparent)
 
     def _new_encoded(self, saga: Saga[Any], encoded: bytes, key: str, traceparent: str | None) -> Start:
-        if not 0 < len(key) <= KEY_LENGTH_MAX or not key.isprintable():
-            raise PayloadError(f"{key[:50]!r} cannot be a key; use 1 to {KEY_LENGTH_MAX} printable characters")
-        saga_id = ids.new_id()
-        record = SagaRecord(
-            saga_id=saga_id,
-            saga=saga.name,
+        return new_start(
+            saga,
+            encoded,
             key=key,
             coordinator=self.name,
-            plan_hash=saga.plan.hash,
-            secret=ids.new_secret(),
-            traceparent=self._traceparent_for(saga.name, saga_id, traceparent),
-            input_digest=payloads.digest(encoded),
-            version=0,
-            state=_initial(saga.plan),
+            traceparent=lambda saga_id: self._traceparent_for(saga.name, saga_id, traceparent),
         )
-        saga_payload = Payload(saga_id, INPUT_STEP, PayloadKind.INPUT, 1, encoded)
-        return Start(record, saga.plan, saga_payload, asyncio.get_running_loop().create_future())
 
     def _traceparent_for(self, saga: str, saga_id: UUID, caller: str | None) -> str:
         """That of the caller; or of a new trace, of which the saga itself is the first span."""
         caller = caller if caller is not None else self._observer.current_traceparent()
         if caller is None:
-            own = ids.child_traceparent(ids.new_traceparent(), ids.span_id_of(saga_id))
+            own = own_traceparent(saga_id)
             return own if self._observer.is_sampled(saga, own) else ids.unsampled(own)
         try:
             ids.trace_id(caller)
