@@ -60,6 +60,14 @@ def rabbitmq(request: pytest.FixtureRequest) -> Iterator[Server]:
     yield from _served(request.config.stash[LOOKUPS]["rabbitmq"])
 
 
+@pytest.fixture
+def own_postgres() -> Iterator[Server]:
+    """A PostgreSQL that this test may stop, or kill."""
+    server = postgres_lookup(ours=True).start()
+    yield server
+    server.close()
+
+
 def _served(lookup: Lookup) -> Iterator[Server]:
     server = lookup.start()
     yield server

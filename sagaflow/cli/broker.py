@@ -16,6 +16,7 @@ from cyclopts import Parameter
 from sagaflow.adapters.rabbitmq import BrokerPlan, Finding, Permission, Role, Standing, apply, compare_at
 from sagaflow.adapters.rabbitmq.broker import Broker as BrokerUrl
 from sagaflow.adapters.rabbitmq.topology import Binding, Declaration, Exchange, Queue
+from sagaflow.cli.exit_codes import ExitCode
 from sagaflow.cli.loading import load_definitions
 from sagaflow.cli.options import BROKER_VARIABLE, NAMESPACE, Broker, Json, Namespace, console, new_table, print_json
 from sagaflow.cli.schemas import as_text
@@ -24,8 +25,6 @@ from sagaflow.definitions.participant import Participant
 from sagaflow.definitions.saga import Saga
 from sagaflow.errors import DefinitionError
 from sagaflow.runners.coordinator import coordinator_name
-
-DIFFERS: Final = 1
 
 Place = Annotated[
     str,
@@ -54,7 +53,7 @@ def broker_plan(
     json: Json = False,
 ) -> None:
     """Print which exchanges and queues are needed, and which rights the user of each service needs. Asks nobody."""
-    plan = plan_of([place, *places], name, namespace)
+    plan = plan_of(load_definitions([place, *places]), name, namespace)
     virtual_host = "/" if broker is None else BrokerUrl.at(broker).virtual_host
     if definitions:
         print(as_text(plan.definitions(virtual_host)), end="")
@@ -83,7 +82,7 @@ async def broker_apply(
 
     Exit code 1: something is there in other words, and nothing was made.
     """
-    plan = plan_of([place, *places], name, namespace)
+    plan = plan_of(load_definitions([place, *places]), name, namespace)
     found = await apply(broker, plan, replace=replace)
     mend = typed_broker_command("apply", [place, *places], name, namespace, broker)
     hindering = [one for one in found if one.standing is Standing.DIFFERS and not (replace and _is_queue(one))]
@@ -97,7 +96,7 @@ async def broker_apply(
             if one.standing in (Standing.MISSING, Standing.DIFFERS):
                 print(f"made {one}" + (" anew" if one.standing is Standing.DIFFERS else ""))
         print(_as_planned(found))
-    return DIFFERS if hindering else 0
+    return ExitCode.FAILED if hindering else ExitCode.DONE
 
 
 async def broker_check(
@@ -110,7 +109,7 @@ async def broker_check(
     json: Json = False,
 ) -> int:
     """Compare what is at the broker with what is needed; changes nothing there. Exit code 1: something differs."""
-    plan = plan_of([place, *places], name, namespace)
+    plan = plan_of(load_definitions([place, *places]), name, namespace)
     found = await compare_at(broker, plan)
     mend = typed_broker_command("apply", [place, *places], name, namespace, broker)
     if json:
@@ -120,16 +119,15 @@ async def broker_check(
         _print_differences(found, mend)
         if not differences(found):
             print(f"good to go: {_as_planned(found)}")
-    return DIFFERS if differences(found) else 0
+    return ExitCode.FAILED if differences(found) else ExitCode.DONE
 
 
-def plan_of(places: Sequence[str], name: str | None, namespace: str) -> BrokerPlan:
-    """What the sagas and participants at these places need.
+def plan_of(definitions: Sequence[Saga[Any] | Participant[Any]], name: str | None, namespace: str) -> BrokerPlan:
+    """What these sagas and participants need.
 
     Raises:
-        DefinitionError: one of them is neither, or the coordinators have no name, or the namespace can be none.
+        DefinitionError: the coordinators have no name, or the namespace can be none.
     """
-    definitions = load_definitions(places)
     sagas = [one for one in definitions if isinstance(one, Saga)]
     participants = {one.name: None for one in definitions if isinstance(one, Participant)}
     participants |= {step.participant: None for saga in sagas for step in saga.plan.steps}

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Final
+from typing import Annotated
 
 from cyclopts import Parameter
 from rich.text import Text
 
+from sagaflow.cli.exit_codes import ExitCode
 from sagaflow.cli.loading import load_sagas
 from sagaflow.cli.options import Database, Json, console, new_table, print_json
 from sagaflow.cli.servers import opened_store
 from sagaflow.definitions.messages import printable
 from sagaflow.runners.checking import Report, Stranded, check_runs
-
-STRANDED: Final = 1
 
 
 async def check(
@@ -41,7 +40,7 @@ async def check(
         print_json(summary)
     else:
         _draw(report)
-    return STRANDED if report.stranded else 0
+    return ExitCode.FAILED if report.stranded else ExitCode.DONE
 
 
 def _print_stranded(stranded: Stranded) -> None:

@@ -60,7 +60,7 @@ def contract(
     definitions = load_definitions([place])
     if len(definitions) != 1:
         raise DefinitionError(f"{place} names {len(definitions)}; a contract is of one Participant or Saga: name one")
-    text = as_text(contract_of(definitions[0], plan_of([place], name, namespace)))
+    text = as_text(contract_of(definitions[0], plan_of(definitions, name, namespace)))
     if write is None:
         print(text, end="")
     else:

@@ -10,11 +10,10 @@ from rich.text import Text
 
 from sagaflow.cli.broker import Name, plan_of, typed_broker_command
 from sagaflow.cli.examining import Check, Doctor, Needs, Verdict
+from sagaflow.cli.exit_codes import ExitCode
 from sagaflow.cli.loading import load_definitions
 from sagaflow.cli.options import BROKER_VARIABLE, NAMESPACE, Database, Json, Namespace, console, print_json
 from sagaflow.definitions.saga import Saga
-
-BAD: Final = 1
 
 STYLES: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.BAD: "bold red"}
 
@@ -54,7 +53,7 @@ async def doctor(
     bad = [check for check in seen.checks if check.verdict is Verdict.BAD]
     if not json:
         print(_last_line(seen.checks))
-    return BAD if bad else 0
+    return ExitCode.FAILED if bad else ExitCode.DONE
 
 
 def print_check(check: Check) -> None:
@@ -66,8 +65,9 @@ def _needs(places: tuple[str, ...], name: str | None, namespace: str) -> Needs:
     if not places:
         plan_of([], None, namespace)  # which refuses an impossible namespace
         return Needs(is_given=False)
-    plan = plan_of(places, name, namespace)
-    sagas = [one for one in load_definitions(places) if isinstance(one, Saga)]
+    definitions = load_definitions(places)
+    plan = plan_of(definitions, name, namespace)
+    sagas = [one for one in definitions if isinstance(one, Saga)]
     return Needs(True, [saga.plan for saga in sagas], plan.participants, plan.coordinators)
 
 

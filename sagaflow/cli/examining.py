@@ -28,6 +28,7 @@ from sagaflow.definitions.messages import printable
 from sagaflow.definitions.ports import Address, QueueKind, SagaStore, Transactions
 from sagaflow.definitions.records import SagaFilter
 from sagaflow.errors import SagaflowError
+from sagaflow.runners.commands import CODE_MISSING
 from sagaflow.runners.overviews import waits_of
 
 LOOK_SECONDS: Final = 10.0
@@ -302,10 +303,6 @@ class Doctor:
             self._say("readers", Verdict.WARN, _and_more(what, len(unread)), f"start {owners[queue]}")
         elif states:
             self._say("readers", Verdict.OK, "each queue of commands and replies is read")
-
-
-CODE_MISSING: Final = "CodeMissing"
-"""The type of the error with which an operation waits for a coordinator that has its code."""
 
 
 class _Look:

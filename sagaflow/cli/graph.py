@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from html import escape
 from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
+from sagaflow.cli.exit_codes import ExitCode
 from sagaflow.cli.loading import load_sagas
+from sagaflow.cli.many import say_wrong_usage
 from sagaflow.core.plan import Plan, PlannedStep, StepKind
 
 Format = Literal["mermaid", "svg"]
@@ -35,10 +36,9 @@ def graph(
     """Draw the plan of a saga: what comes after what, what can be undone, and where the point of no return is."""
     plans = [one.plan for one in load_sagas(saga)]
     if format == "svg" and len(plans) > 1:
-        print(f"sagaflow: {saga} is {len(plans)} sagas, and a picture shows one; name one of them", file=sys.stderr)
-        return 2
+        return say_wrong_usage(f"{saga} is {len(plans)} sagas, and a picture shows one; name one of them")
     print("\n".join(mermaid(plan) if format == "mermaid" else svg(plan) for plan in plans), end="")
-    return 0
+    return ExitCode.DONE
 
 
 def mermaid(plan: Plan) -> str:

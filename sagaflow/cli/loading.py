@@ -19,11 +19,7 @@ def load_sagas(place: str) -> Sequence[Saga[Any]]:
     Raises:
         DefinitionError: there is no such module, no such name in it, or it is no saga.
     """
-    found = _found_at(place, "a Saga")
-    sagas = [found] if isinstance(found, Saga) else found
-    if not isinstance(sagas, Sequence) or not sagas or not all(isinstance(saga, Saga) for saga in sagas):
-        raise DefinitionError(f"{place} is a {type(found).__name__}; name a Saga, or a sequence of them")
-    return sagas
+    return _all_at(place, (Saga,), "a Saga")
 
 
 def load_definitions(places: Sequence[str]) -> Sequence[Saga[Any] | Participant[Any]]:
@@ -32,15 +28,15 @@ def load_definitions(places: Sequence[str]) -> Sequence[Saga[Any] | Participant[
     Raises:
         DefinitionError: there is no such module, no such name in it, or it is neither.
     """
-    definitions: list[Saga[Any] | Participant[Any]] = []
-    for place in places:
-        found = _found_at(place, "a Saga or a Participant")
-        some = [found] if isinstance(found, Saga | Participant) else found
-        if not isinstance(some, Sequence) or not some or not all(isinstance(one, Saga | Participant) for one in some):
-            kind = type(found).__name__
-            raise DefinitionError(f"{place} is a {kind}; name a Saga or a Participant, or a sequence of them")
-        definitions += some
-    return definitions
+    return [one for place in places for one in _all_at(place, (Saga, Participant), "a Saga or a Participant")]
+
+
+def _all_at(place: str, kinds: tuple[type, ...], wanted: str) -> Sequence[Any]:
+    found = _found_at(place, wanted)
+    some = [found] if isinstance(found, kinds) else found
+    if not isinstance(some, Sequence) or not some or not all(isinstance(one, kinds) for one in some):
+        raise DefinitionError(f"{place} is a {type(found).__name__}; name {wanted}, or a sequence of them")
+    return some
 
 
 def _found_at(place: str, wanted: str) -> Any:

@@ -157,7 +157,7 @@ def _operation(about: OpenOperation | None) -> str:
 
 
 def _error(about: OpenOperation | None) -> str:
-    return "" if about is None or about.error is None else f"{about.error.type}: {about.error.message}"
+    return "" if about is None or about.error is None else about.error.words
 
 
 PAYLOADS: Final = frozenset({"input", "result"})

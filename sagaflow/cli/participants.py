@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 from cyclopts import Parameter
 from rich.text import Text
 
+from sagaflow.cli.exit_codes import ExitCode
 from sagaflow.cli.loading import load_sagas
 from sagaflow.cli.options import Database, Json, console, moment, new_table, print_json
 from sagaflow.cli.servers import opened_store
@@ -49,7 +50,7 @@ async def participants(
         _draw(kept)
         for gap in missing:
             console().print(Text(printable(gap), style="red"), soft_wrap=True)
-    return 1 if missing else 0
+    return ExitCode.FAILED if missing else ExitCode.DONE
 
 
 async def _plans_of_open_sagas(store: SagaStore) -> Sequence[Plan]:

@@ -23,6 +23,7 @@ from sagaflow.definitions.records import SagaFilter, SagaRecord
 from sagaflow.errors import DefinitionError
 from sagaflow.runners.overviews import Wait, waits_of
 from sagaflow.runners.reporting.failing import StuckGroup, failing, stuck_groups
+from sagaflow.runners.reporting.words import operation_words
 
 STATUS_STYLES: Final[Mapping[SagaStatus, str]] = {
     SagaStatus.RUNNING: "cyan",
@@ -118,7 +119,7 @@ def _draw_groups(groups: Sequence[StuckGroup], database: str) -> None:
         print("nothing is stuck")
     for group in groups:
         failure = group.failure
-        what = failure.step if failure.operation is Operation.ACTION else f"undo of {failure.step}"
+        what = operation_words(failure.step, failure.operation)
         error = _error(failure.error) or "nobody answered"
         head = Text(f"{len(group.saga_ids)} {group.saga}", style="bold red")
         head.append(f"  {what}: {printable(error)}", style="not bold default")
@@ -140,7 +141,7 @@ def began_before(older: str, now: datetime) -> UUID:
     number, unit = older.rstrip("smhd"), older.lstrip("0123456789.")
     try:
         seconds = float(number) * _UNITS[unit]
-        return UUID(int=int((now.timestamp() - seconds) * 1000) << 80)
+        return ids.first_at(int((now.timestamp() - seconds) * 1000))
     except (ValueError, KeyError, OverflowError) as error:
         raise DefinitionError(f"{older!r} is no age; write 90s, 15m, 1h or 2d") from error
 
@@ -208,7 +209,7 @@ def _draw_waits(waits: Sequence[Wait]) -> None:
 
 
 def _error(error: ErrorInfo | None) -> str | None:
-    return None if error is None else f"{error.type}: {error.message}"
+    return None if error is None else error.words
 
 
 def _duration(record: SagaRecord) -> str:

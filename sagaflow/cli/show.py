@@ -116,7 +116,7 @@ def _steps(overview: Overview) -> Sequence[Mapping[str, Any]]:
             "op": step.op,
             "status": step.status,
             "attempts": step.attempts,
-            "error": None if step.error is None else f"{step.error.type}: {step.error.message}",
+            "error": None if step.error is None else step.error.words,
             "next_at": step.next_at,
         }
         for step in overview.steps
@@ -134,7 +134,7 @@ def _attempt_fields(one: AttemptReport) -> Mapping[str, Any]:
         "outcome": one.outcome,
         "service": one.service,
         "host": one.host,
-        "error": None if one.error is None else f"{one.error.type}: {one.error.message}",
+        "error": None if one.error is None else one.error.words,
     }
 
 

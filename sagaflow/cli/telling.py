@@ -132,7 +132,7 @@ def attempt_rows(attempts: Sequence[AttemptReport]) -> Sequence[Sequence[str]]:
 
 def _outcome(one: AttemptReport) -> str:
     asked = f" (asked {one.asked} times)" if one.asked > 1 else ""
-    error = f": {one.error.type}: {one.error.message}" if one.error is not None else ""
+    error = f": {one.error.words}" if one.error is not None else ""
     afterwards = f"; {one.afterwards}" if one.afterwards else ""
     return f"{one.outcome}{asked}{error}{afterwards}"
 

@@ -71,7 +71,7 @@ def _what(entry: JournalEntry, before: Sequence[JournalEntry]) -> str:
 def _why(entry: JournalEntry) -> str:
     said = [f"{entry.actor}: {entry.reason}"] if entry.actor is not None else []
     if entry.error is not None:
-        said.append(f"{entry.error.type}: {entry.error.message}")
+        said.append(entry.error.words)
     return "; ".join(said)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
@@ -14,7 +13,7 @@ from rich.text import Text
 from sagaflow.cli.exit_codes import ExitCode
 from sagaflow.cli.options import Database, Json, console, moment, new_table, print_json
 from sagaflow.cli.servers import opened_store
-from sagaflow.cli.watch import Screen
+from sagaflow.cli.watch import Screen, pause
 from sagaflow.core.state import SagaStatus
 from sagaflow.runners.sampling import LIMIT, Going, Reading, Sampler
 
@@ -53,11 +52,6 @@ async def top(
                 if once:
                     return ExitCode.DONE
                 await pause(_rest(every, began))
-
-
-async def pause(seconds: float) -> None:
-    """Until it is looked again."""
-    await asyncio.sleep(seconds)
 
 
 async def _rested(sampler: Sampler, every: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -79,7 +79,7 @@ async def until_settled(
     saga_id: UUID,
     timeout: float | None = None,
     every: float = EVERY_SECONDS,
-    tell: Callable[[SagaRecord], object] = _nothing,
+    tell: Callable[[SagaRecord], Awaitable[None]] = _nothing,
 ) -> SagaRecord:
     """The saga when it has ended or is stuck, or as it is after `timeout` seconds; `tell` is awaited with each change.
 
@@ -95,9 +95,7 @@ async def until_settled(
         (record,) = records
         if record.version != version:
             version = record.version
-            told = tell(record)
-            if asyncio.iscoroutine(told):
-                await told
+            await tell(record)
         left = every if until is None else min(every, until - time.monotonic())
         if record.status in SETTLED or left <= 0:
             return record

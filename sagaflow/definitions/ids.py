@@ -22,6 +22,15 @@ def new_id() -> UUID:
     return UUID(int=high << 64 | low)
 
 
+def first_at(milliseconds: int) -> UUID:
+    """What is smaller than all ids that were made at this time (of the Unix epoch) or later.
+
+    Raises:
+        ValueError: no id has such a time.
+    """
+    return UUID(int=milliseconds << 80)
+
+
 def new_secret() -> bytes:
     """The secret of a saga, from which the tokens of its attempts are made."""
     return current().random_bytes(SECRET_BYTES)

@@ -56,6 +56,11 @@ class ErrorInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             _sendable(without(text, secrets))[-ERROR_TRACEBACK_LENGTH_MAX:],
         )
 
+    @property
+    def words(self) -> str:
+        """Its type and its message, in a line."""
+        return f"{self.type}: {self.message}"
+
     def bounded(self) -> ErrorInfo:
         """The same, cut to the bounds: others may not keep them."""
         return ErrorInfo(

@@ -117,7 +117,7 @@ class Director:
             return  # which is a promise broken, and will be said at the end
         overview = await self._overview(self._records[order.key])
         for operation in overview.stuck:
-            why = f"{operation.error.type}: {operation.error.message}" if operation.error else "nobody knows why"
+            why = operation.error.words if operation.error else "nobody knows why"
             self._screen.tell(
                 f"{order.key} is STUCK: undoing {operation.step} failed {operation.attempts} times, the last "
                 f"time with {why}. A person has to decide.",

@@ -204,7 +204,7 @@ class _Check:
                 saga.command(step.name, saga_input, stored.results())
             except Exception as error:  # noqa: BLE001  # the user's code may raise anything; it is what is looked for
                 told = ErrorInfo.of(error, saga.secrets(saga_input, stored.results()))
-                why = f"the command of {step.name} cannot be made: {told.type}: {told.message}"
+                why = f"the command of {step.name} cannot be made: {told.words}"
                 yield Reason.COMMAND, step.name, why
 
     def _without_code(self, plan: Plan) -> tuple[Reason, str | None, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -17,6 +17,12 @@ from sagaflow.definitions.ports import Address, Letter, QueueKind
 from sagaflow.definitions.records import INPUT_STEP, Payload, PayloadKind
 from sagaflow.definitions.saga import Saga
 from sagaflow.runners.turns import Turn
+
+CODE_MISSING: Final = "CodeMissing"
+"""The type of the error with which an operation waits for a coordinator that has its code."""
+
+NOT_READY: Final = "NotReady"
+"""Likewise, for a participant that could undo it."""
 
 CODE_MISSING_RETRY_SECONDS = 1.0
 """How long a command first waits that this process has no code to make; another may have it."""
@@ -122,12 +128,12 @@ def _make(
     attempt = (command.step, command.operation, command.round, command.attempt)
     saga = code.of(turn.plan)
     if saga is None:
-        missing = ErrorInfo("CodeMissing", f"{origin} has no code of {turn.plan.saga} version {turn.plan.version}")
+        missing = ErrorInfo(CODE_MISSING, f"{origin} has no code of {turn.plan.saga} version {turn.plan.version}")
         turn.apply(CommandDeferred(*attempt, CODE_MISSING_RETRY_SECONDS), origin=origin, error=missing)
         return None
     held = _why_held(turn, command, hold)
     if held is not None:
-        not_ready = ErrorInfo("NotReady", held)
+        not_ready = ErrorInfo(NOT_READY, held)
         turn.apply(CommandDeferred(*attempt, HELD_RETRY_SECONDS), origin=origin, error=not_ready)
         return None
     saga_input = payloads.body(PayloadKind.INPUT)

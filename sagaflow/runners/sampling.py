@@ -9,6 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from sagaflow.core.state import SagaStatus
+from sagaflow.definitions import ids
 from sagaflow.definitions.ports import SagaStore
 from sagaflow.definitions.records import StoreSample
 from sagaflow.definitions.surroundings import current
@@ -79,4 +80,4 @@ def going(saga: str, before: StoreSample | None, sample: StoreSample) -> Going:
 
 def _id_at(time_ns: int) -> UUID:
     """An id smaller than those of all sagas that begin now, or began a little while ago."""
-    return UUID(int=max(0, int(time_ns / 1e6 - SLACK_SECONDS * 1000)) << 80)
+    return ids.first_at(max(0, int(time_ns / 1e6 - SLACK_SECONDS * 1000)))

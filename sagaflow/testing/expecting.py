@@ -187,7 +187,7 @@ class Expected(Generic[InputT]):
             self._commands[command.step, command.operation] = msgspec.json.encode(message["payload"])
         change = turn.change()
         self._payloads += change.payloads
-        self._errors += [f"{entry.error.type}: {entry.error.message}" for entry in change.journal if entry.error]
+        self._errors += [entry.error.words for entry in change.journal if entry.error]
         self._record = replace(change.record, wake_at=None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from sagaflow.runners import health as rooms
 from sagaflow.runners.health import Vitals
 from tests.adapters.proxy import Proxy
 from tests.runners.world import Agency, Trip, World, trip_saga, until
-from tests.servers import Server, postgres_lookup
+from tests.servers import Server
 
 WELL = Health(live=True, ready=True)
 SINCE = datetime(2026, 11, 24, 20, 0, tzinfo=UTC)
@@ -38,14 +38,6 @@ async def until_health(of: Coordinator | Worker, **wanted: object) -> Health:
 
     await until(is_so)
     return await of.health()
-
-
-@pytest.fixture
-def own_postgres() -> Iterator[Server]:
-    """A PostgreSQL that this test may stop."""
-    server = postgres_lookup(ours=True).start()
-    yield server
-    server.close()
 
 
 @pytest.fixture

@@ -9,20 +9,12 @@ import aiormq
 import asyncpg
 import pytest
 
-from tests.servers import Server, postgres_lookup, rabbitmq_lookup
+from tests.servers import Server, rabbitmq_lookup
 from tests.servers.databases import create_database, drop_database
 from tests.servers.handshake import NO_ANSWER, ask_postgres, ask_rabbitmq
 from tests.servers.process import PrivateServer
 
 QUEUE = "survivors"
-
-
-@pytest.fixture
-def own_postgres() -> Iterator[Server]:
-    """A PostgreSQL that this test may kill."""
-    server = postgres_lookup(ours=True).start()
-    yield server
-    server.close()
 
 
 @pytest.fixture

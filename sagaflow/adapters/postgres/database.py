@@ -100,10 +100,7 @@ class Database:
         session together, is left: connections are made anew."""
         if isinstance(error, asyncpg.PostgresError) and error.sqlstate in (READ_ONLY, *NO_SESSION):
             await self.pool.expire_connections()
-        explained = explain(error, lost=connection is not None and is_lost(connection), mend=self.mend)
-        if explained is None:
-            raise error
-        raise explained from error
+        raise_explained(error, self.mend, connection)
 
     async def put_aside(self, query: str, messages: Sequence[PutAside]) -> None:
         """Keep messages, cut to the bound."""
@@ -139,10 +136,15 @@ async def explaining(mend: Mend, connection: AnyConnection | None = None) -> Asy
     try:
         yield
     except DRIVER_ERRORS as error:
-        explained = explain(error, lost=connection is not None and is_lost(connection), mend=mend)
-        if explained is None:
-            raise
-        raise explained from error
+        raise_explained(error, mend, connection)
+
+
+def raise_explained(error: Exception, mend: Mend, connection: AnyConnection | None) -> NoReturn:
+    """Raise what the driver has raised in the words of sagaflow; as it is, if it is nobody's fault but ours."""
+    explained = explain(error, lost=connection is not None and is_lost(connection), mend=mend)
+    if explained is None:
+        raise error
+    raise explained from error
 
 
 @asynccontextmanager

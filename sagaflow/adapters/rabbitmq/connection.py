@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import aio_pika
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 20.0
 CLOSE_SECONDS = 5.0
+BRIEF_HEARTBEAT_SECONDS = 10
 
 
 class Connection:
@@ -95,6 +97,16 @@ async def connect(broker: Broker, purpose: str, heartbeat_seconds: int) -> Conne
     except Unavailable as error:
         raise _explained(error, broker) from error.__cause__
     return Connection(amqp, wire)
+
+
+@asynccontextmanager
+async def connected(broker: Broker, purpose: str) -> AsyncIterator[Connection]:
+    """A connection for a short piece of work, closed when left. Raises as `connect` does."""
+    connection = await connect(broker, purpose, BRIEF_HEARTBEAT_SECONDS)
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 async def close_channel(channel: AbstractChannel) -> None:

@@ -20,7 +20,7 @@ from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource
 
 from sagaflow.adapters.rabbitmq.broker import Broker
-from sagaflow.adapters.rabbitmq.connection import Connection, connect
+from sagaflow.adapters.rabbitmq.connection import Connection, connected
 from sagaflow.adapters.rabbitmq.failures import reason, unavailable
 from sagaflow.adapters.rabbitmq.topology import (
     Binding,
@@ -34,8 +34,6 @@ from sagaflow.adapters.rabbitmq.topology import (
 )
 from sagaflow.definitions.ports import Address, QueueKind, addresses_of_coordinator, addresses_of_participant
 from sagaflow.errors import NotPermitted
-
-HEARTBEAT_SECONDS: Final = 10
 
 WRITE_SECONDS: Final = 5.0
 """How long the broker may take for a message that goes nowhere. One that is short of memory takes none."""
@@ -234,16 +232,13 @@ async def examine(url: str, plan: BrokerPlan) -> Examination:
         Unavailable: the broker cannot be reached, does not let us in, or takes no messages at present.
     """
     broker = Broker.at(url)
-    connection = await connect(broker, "doctor", HEARTBEAT_SECONDS)
-    try:
+    async with connected(broker, "doctor") as connection:
         found = await compare(connection, plan)
         is_there = any(
             one.declaration == Exchange(plan.namespace) for one in found if one.standing is not Standing.MISSING
         )
         refused = await _why_not_written(connection, plan.namespace) if is_there else None
         return Examination(broker, connection.server_version, found, refused)
-    finally:
-        await connection.close()
 
 
 async def _why_not_written(connection: Connection, exchange: str) -> str | None:
@@ -274,11 +269,8 @@ async def compare_at(url: str, plan: BrokerPlan) -> Sequence[Finding]:
     Raises:
         Unavailable: the broker cannot be reached.
     """
-    connection = await connect(Broker.at(url), "check", HEARTBEAT_SECONDS)
-    try:
+    async with connected(Broker.at(url), "check") as connection:
         return await compare(connection, plan)
-    finally:
-        await connection.close()
 
 
 async def apply(url: str, plan: BrokerPlan, *, replace: bool = False) -> Sequence[Finding]:
@@ -291,24 +283,21 @@ async def apply(url: str, plan: BrokerPlan, *, replace: bool = False) -> Sequenc
         Unavailable: the broker cannot be reached.
         NotPermitted: this user may not make them.
     """
-    connection = await connect(Broker.at(url), "setup", HEARTBEAT_SECONDS)
-    try:
-        found = await compare(connection, plan)
-        differing = [one for one in found if one.standing is Standing.DIFFERS]
-        if any(not replace or isinstance(one.declaration, Exchange) for one in differing):
-            return found
-        with unavailable("what is planned cannot be made"):
-            async with connection.channel() as channel:
-                for one in differing:
-                    await channel.queue_delete(one.declaration.name)
-                for declaration in plan.declarations:
-                    await make(channel, declaration)
-    except NotPermitted as error:
-        raise NotPermitted(f"{error}; or let a user apply it that may, as `sagaflow broker plan` says") from error
-    else:
+    async with connected(Broker.at(url), "setup") as connection:
+        try:
+            found = await compare(connection, plan)
+            differing = [one for one in found if one.standing is Standing.DIFFERS]
+            if any(not replace or isinstance(one.declaration, Exchange) for one in differing):
+                return found
+            with unavailable("what is planned cannot be made"):
+                async with connection.channel() as channel:
+                    for one in differing:
+                        await channel.queue_delete(one.declaration.name)
+                    for declaration in plan.declarations:
+                        await make(channel, declaration)
+        except NotPermitted as error:
+            raise NotPermitted(f"{error}; or let a user apply it that may, as `sagaflow broker plan` says") from error
         return found
-    finally:
-        await connection.close()
 
 
 async def _compare(connection: Connection, declaration: Exchange | Queue) -> Finding:

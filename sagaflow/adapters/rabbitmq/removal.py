@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sagaflow.adapters.rabbitmq.broker import Broker
-from sagaflow.adapters.rabbitmq.connection import connect
+from sagaflow.adapters.rabbitmq.connection import connected
 from sagaflow.adapters.rabbitmq.failures import unavailable
 from sagaflow.adapters.rabbitmq.topology import Topology
 from sagaflow.definitions.ports import Address
-
-HEARTBEAT_SECONDS = 10
 
 
 async def delete_namespace(url: str, namespace: str, addresses: Iterable[Address]) -> None:
@@ -21,8 +19,7 @@ async def delete_namespace(url: str, namespace: str, addresses: Iterable[Address
         Unavailable: it cannot be done now, or not by this user.
     """
     topology = Topology(namespace, declare=False)
-    connection = await connect(Broker.at(url), "removal", HEARTBEAT_SECONDS)
-    try:
+    async with connected(Broker.at(url), "removal") as connection:
         with unavailable(f"the namespace {namespace} cannot be removed"):
             async with connection.channel() as channel:
                 for address in addresses:
@@ -30,5 +27,3 @@ async def delete_namespace(url: str, namespace: str, addresses: Iterable[Address
                         await channel.queue_delete(queue)
                 for exchange in (topology.exchange, topology.dead):
                     await channel.exchange_delete(exchange)
-    finally:
-        await connection.close()

@@ -7,6 +7,7 @@ from typing import Final
 
 from sagaflow.core.machine import can_turn_round
 from sagaflow.core.state import Cause, OpStatus, SagaStatus
+from sagaflow.runners.commands import CODE_MISSING, NOT_READY
 from sagaflow.runners.repairs import Abandon, Cancel, GiveReply, OpenOperation, RetryStep, SkipStep
 from sagaflow.runners.reporting.history import History
 from sagaflow.runners.reporting.reports import (
@@ -96,11 +97,11 @@ def _is_of_failure(one: AttemptReport, failure: Failure) -> bool:
 
 def _what_is_missing(held: Owed, history: History) -> str:
     kind = "" if held.error is None else held.error.type
-    if kind == "CodeMissing":
+    if kind == CODE_MISSING:
         plan = history.plan
         return f"No coordinator that runs has the code of {plan.saga} version {plan.version}: run one that has it."
     participant = history.step(held.step).participant
-    if kind == "NotReady":
+    if kind == NOT_READY:
         return "The undos that may be needed have no live service: start it."
     return f"Nobody serves {operation_words(held.step, held.operation)}: start a {participant} that does."
 

@@ -186,7 +186,7 @@ class History:
         last = next(
             (one for one in reversed(self.attempts) if (one.step, one.operation) == (step.name, operation)), None
         )
-        told = f": {error.type}: {error.message}" if error is not None else ""
+        told = f": {error.words}" if error is not None else ""
         if op.status is OpStatus.DEFERRED:
             return f"{name} cannot be {'sent' if not op.again else 'done'} now{told}"
         if last is not None and last.outcome is AttemptOutcome.NOT_MADE:

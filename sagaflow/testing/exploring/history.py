@@ -288,7 +288,7 @@ class History:
             if both.op(operation).status is OpStatus.STUCK
         ]
         errors = [entry.error for entry in self.world.store.tables.journal[record.saga_id] if entry.error is not None]
-        told = f"; the last error is {errors[-1].type}: {errors[-1].message}" if errors else ""
+        told = f"; the last error is {errors[-1].words}" if errors else ""
         return f"it is stuck for ever at {', '.join(stuck)}: {HELP_MAX} retries by a person were of no use{told}"
 
     async def _until_quiet(self) -> None:

@@ -97,7 +97,7 @@ class Chronicle:
         for entry in journal:
             sent = ", ".join(f"{_name(command.step, str(command.operation))}" for command in entry.commands)
             because = f" ({entry.ignored})" if entry.ignored else ""
-            error = f": {entry.error.type}: {entry.error.message}" if entry.error else ""
+            error = f": {entry.error.words}" if entry.error else ""
             asks = f"; asks for {sent}" if sent else ""
             self.note(f"{record.saga} {record.key} is {entry.status}: {_told(entry.event)}{because}{error}{asks}")
 
